@@ -51,7 +51,7 @@ def factory(function: Callable[Parameters, Problem]) -> Callable[Parameters, Pro
     def cached(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Problem:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        key = (*bound.arguments.values(), bool(jax.config.jax_enable_x64))
+        key = (*bound.arguments.values(), jnp.result_type(float))
         if key not in made:
             made[key] = function(*args, **kwargs)
         return made[key]
