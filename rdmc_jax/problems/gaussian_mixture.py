@@ -53,7 +53,8 @@ def gaussian_mixture(
         if isotropic:
             whitened = offset * whitener[:, None]
         else:
-            whitened = jnp.einsum("kij,kj->ki", whitener, offset)
+            # Accelerators round plain matrix products to less than single precision.
+            whitened = jnp.einsum("kij,kj->ki", whitener, offset, precision="highest")
         return jnp.asarray(log_amplitudes, x.dtype) - 0.5 * jnp.sum(whitened**2, axis=1)
 
     def logdensity_fn(position: jax.Array) -> jax.Array:
@@ -66,7 +67,10 @@ def gaussian_mixture(
         )
         noise = jax.random.normal(noise_key, (num_samples, dim))
         factor = jnp.asarray(factors)[component]
-        scaled = factor[:, None] * noise if isotropic else jnp.einsum("nij,nj->ni", factor, noise)
+        if isotropic:
+            scaled = factor[:, None] * noise
+        else:
+            scaled = jnp.einsum("nij,nj->ni", factor, noise, precision="highest")
         return jnp.asarray(means)[component] + scaled
 
     def mode_fn(position: jax.Array) -> jax.Array:

@@ -63,9 +63,13 @@ def phi4_chain(num_sites: int = 16) -> Problem:
         def one(first_uniform: jax.Array, uniforms: jax.Array) -> jax.Array:
             first = draw(jnp.asarray(first_mass), first_uniform)
 
-            def next_site(site: jax.Array, step: tuple[jax.Array, jax.Array]) -> tuple:
+            def next_site(
+                site: jax.Array, step: tuple[jax.Array, jax.Array]
+            ) -> tuple[jax.Array, jax.Array]:
                 uniform, power = step
-                bridge = jnp.maximum(vectors @ (power * vectors[first]), 0.0)
+                # Accelerators round plain matrix products to less than single precision.
+                bridge = jnp.matmul(vectors, power * vectors[first], precision="highest")
+                bridge = jnp.maximum(bridge, 0.0)
                 following = draw(rows[site] * bridge, uniform)
                 return following, following
 
