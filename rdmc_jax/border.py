@@ -1,0 +1,128 @@
+"""The border between the user's PyTrees and the flat arrays inside, with its checks."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from .posterior import guarded
+from .types import Array, ArrayTree, LogDensityFn
+
+
+class Flat(NamedTuple):
+    """A density on flat arrays."""
+
+    logdensity_fn: LogDensityFn  # (dim,) -> (), non-finite values guarded
+    position: Array  # (dim,) the example position
+    unravel: Callable[[Array], ArrayTree]  # (dim,) -> PyTree
+
+
+def _leaf_name(path: Any) -> str:
+    return jax.tree_util.keystr(path) or "position"
+
+
+def _shapes(position: ArrayTree) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_leaves_with_path(position)
+    return {_leaf_name(path): jnp.shape(leaf) for path, leaf in leaves}
+
+
+def check_position(position: ArrayTree) -> None:
+    """Static checks of the example position.
+
+    Raises:
+        ValueError: if it has no numbers in it.
+        TypeError: if a leaf is not a real floating-point number or array.
+
+    >>> check_position({"mu": 1})
+    Traceback (most recent call last):
+    TypeError: position leaf ['mu'] has dtype int32, but must be a real floating-point ...
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(position)
+    if sum(jnp.size(leaf) for _, leaf in leaves) == 0:
+        raise ValueError(
+            f"position holds no numbers: got {position!r}. Pass one example point, a PyTree of "
+            "float arrays or scalars, such as jnp.zeros(3) or {'mu': 0.0, 'log_sigma': 0.0}."
+        )
+    for path, leaf in leaves:
+        if not hasattr(leaf, "dtype") and not isinstance(leaf, int | float | complex):
+            raise TypeError(
+                f"position leaf {_leaf_name(path)} is {leaf!r} of type {type(leaf).__name__}, "
+                "but must be a float array or scalar."
+            )
+        dtype = jnp.result_type(leaf)
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise TypeError(
+                f"position leaf {_leaf_name(path)} has dtype {dtype}, but must be a real "
+                "floating-point number or array. Write 0.0 instead of 0; discrete parameters "
+                "must be summed out of the density."
+            )
+
+
+def flatten(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any = None) -> Flat:
+    """The density as a guarded function of one flat array.
+
+    Args:
+        logdensity_fn: ``logdensity_fn(position)`` or, if ``data`` is given,
+            ``logdensity_fn(position, data)``; a scalar for one point.
+        position: example point.
+        data: passed through to the density.
+
+    Returns:
+        `Flat`.
+
+    Raises:
+        TypeError: if the position or the density's value has a wrong type or shape.
+        ValueError: if the position holds no numbers.
+
+    >>> flat = flatten(lambda p: -0.5 * (p["a"] ** 2 + jnp.sum(p["b"] ** 2)),
+    ...                {"a": jnp.zeros(()), "b": jnp.ones(2)})
+    >>> float(flat.logdensity_fn(flat.position))
+    -1.0
+    """
+    check_position(position)
+    position = jax.tree.map(jnp.asarray, position)
+    flat, unravel = ravel_pytree(position)
+
+    def call(tree: ArrayTree) -> Array:
+        return logdensity_fn(tree) if data is None else logdensity_fn(tree, data)
+
+    value = jax.eval_shape(call, position)
+    leaves = jax.tree.leaves(value)
+    if len(leaves) != 1 or leaves[0].shape != () or not hasattr(value, "shape"):
+        got = [leaf.shape for leaf in leaves]
+        raise TypeError(
+            f"logdensity_fn must return a scalar for one position, but returned "
+            f"{'shape ' + str(got[0]) if len(got) == 1 else 'a tree with shapes ' + str(got)} for "
+            f"leaves {_shapes(position)}. Pass the density of a single point (rdmc_jax applies "
+            "vmap itself); if the axis is data, sum over it."
+        )
+    if not jnp.issubdtype(value.dtype, jnp.floating):
+        raise TypeError(
+            f"logdensity_fn must return a real floating-point number, but returned dtype "
+            f"{value.dtype}."
+        )
+
+    def fn(x: Array) -> Array:
+        return call(unravel(x)).astype(x.dtype)
+
+    return Flat(guarded(fn), flat, unravel)
+
+
+def ravel_ensemble(position: ArrayTree) -> Array:
+    """PyTree with a leading particle axis to an array (num_particles, dim)."""
+    return jax.vmap(lambda one: ravel_pytree(one)[0])(position)
+
+
+def standardised(logdensity_fn: LogDensityFn, location: Array, scale: Array) -> LogDensityFn:
+    """The density of u, ``x = location + scale u``: ``log π(x) + Σ log scale``.
+
+    The Jacobian is part of it, so normalising constants remain those of the user's coordinates.
+
+    >>> f = standardised(lambda x: jnp.sum(x), jnp.zeros(2), jnp.array([1.0, 2.0]))
+    >>> float(f(jnp.zeros(2))) == float(jnp.log(2.0))
+    True
+    """
+    log_det = jnp.sum(jnp.log(scale))
+    return lambda u: logdensity_fn(location + scale * u) + log_det

@@ -1,0 +1,263 @@
+"""Noised-pool restart: the noisy part of the reverse diffusion of a fixed pool, in closed form.
+
+Noising a member of a fixed pool {(y_j, W_j)} gives the law ``p̂_σ(x) = Σ_j W_j N(x; y_j, σ²I)``
+exactly, and its denoising posterior means are kernel averages: no target evaluation, no ladder of
+levels and no path weight is needed for it. Each particle stops at a noise level of its own, the
+finest one where still enough members speak for it; the annealed finish does the rest.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .memo import memoised
+from .pool import Pool, PoolGenerator
+from .posterior import column
+from .processes import variance_exploding
+from .resampling import systematic
+from .types import (
+    Array,
+    Estimator,
+    Evaluations,
+    Finish,
+    Levels,
+    LogDensityFn,
+    Moments,
+    Posterior,
+    PRNGKey,
+    Process,
+    Start,
+    StartDraws,
+)
+
+NUM_SIGMAS = 48
+BLOCK = 128
+SHRINKAGE = 8.0
+"""Members' worth of the ensemble's average variance in each particle's own."""
+
+
+def _log_kernel(x: Array, sigma: Array, pool: Pool) -> Array:
+    """``log W_j - |x - y_j|²/(2σ²)`` for a block of particles, shape (block, num_points)."""
+    z = (x[:, None, :] - pool.position[None, :, :]) / sigma[:, None, None]
+    return pool.log_weight[None, :] - 0.5 * jnp.sum(z * z, axis=-1)
+
+
+def _kernel_ess(x: Array, sigma: Array, pool: Pool) -> Array:
+    log_kernel = _log_kernel(x, sigma, pool)
+    share = jnp.exp(log_kernel - jnp.max(log_kernel, axis=1, keepdims=True))
+    return jnp.sum(share, axis=1) ** 2 / jnp.sum(share**2, axis=1)
+
+
+def _blocks(fn: Callable[..., Any], *arrays: Array) -> Any:
+    """``fn`` over blocks of particles, so that memory is O(block × num_points)."""
+    return jax.lax.map(
+        lambda one: jax.tree.map(lambda leaf: leaf[0], fn(*(a[None] for a in one))),
+        arrays,
+        batch_size=BLOCK,
+    )
+
+
+def pooled_moments(x: Array, sigma: Array, pool: Pool) -> tuple[Array, Array, Array, Array]:
+    """Kernel averages of the pool at ``x``: log p̂, ess, mean and variance.
+
+    Args:
+        x: shape (num_particles, dim).
+        sigma: noise of each particle, shape (num_particles,).
+        pool: normalised or not; p̂ is normalised.
+
+    Returns:
+        ``log p̂_σ(x)``, effective number of members, and mean and variance of the members'
+        posterior, shapes (num_particles,), (num_particles,), and twice (num_particles, dim).
+    """
+
+    def one(x: Array, sigma: Array) -> tuple[Array, Array, Array, Array]:
+        z = (x - pool.position) / sigma
+        log_kernel = pool.log_weight - 0.5 * jnp.sum(z * z, axis=-1)
+        log_sum = jax.nn.logsumexp(log_kernel)
+        share = jnp.exp(log_kernel - log_sum)[:, None]
+        mean = jnp.sum(share * pool.position, axis=0)
+        variance = jnp.sum(share * (pool.position - mean) ** 2, axis=0)
+        log_density = log_sum - 0.5 * x.shape[0] * jnp.log(2 * jnp.pi * sigma**2)
+        return log_density, 1 / jnp.sum(share**2), mean, variance
+
+    log_density, ess, mean, variance = jax.lax.map(
+        lambda args: one(*args), (x, sigma), batch_size=BLOCK
+    )
+    return log_density - jax.nn.logsumexp(pool.log_weight), ess, mean, variance
+
+
+def stop_levels(paths: Array, sigmas: Array, pool: Pool, threshold: float) -> Array:
+    """First level, coarse to fine, where a particle's kernel ess falls below ``threshold``.
+
+    Looks at coarser points of the path only, so the density ratio at the stop is exact.
+
+    Args:
+        paths: noised positions, coarse to fine, shape (num_sigmas, num_particles, dim).
+        sigmas: decreasing noise levels, shape (num_sigmas,).
+        pool: the pool.
+        threshold: effective number of members.
+
+    Returns:
+        Level of each particle, shape (num_particles,).
+    """
+    num_sigmas, num_particles, _ = paths.shape
+
+    def is_running(carry: tuple[Array, Array, Array]) -> Array:
+        level, _, stopped = carry
+        return (level < num_sigmas) & ~jnp.all(stopped)
+
+    def body(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        level, stop, stopped = carry
+        sigma = jnp.full((num_particles,), sigmas[level])
+        ess = jax.lax.map(
+            lambda args: _kernel_ess(args[0][None], args[1][None], pool)[0],
+            (paths[level], sigma),
+            batch_size=BLOCK,
+        )
+        stop = jnp.where(stopped, stop, level)
+        return level + 1, stop, stopped | (ess < threshold)
+
+    zero = jnp.zeros((), jnp.int32)
+    first = (zero, jnp.zeros((num_particles,), jnp.int32), jnp.zeros((num_particles,), bool))
+    return jax.lax.while_loop(is_running, body, first)[1]
+
+
+@memoised
+def noised_pool(generator: PoolGenerator, *, num_particles: int, threshold: float = 25.0) -> Start:
+    """Start from a noised pool, each particle at the finest level that the pool supports.
+
+    ``log ρ(x) = log p̂_σ(x)`` at the particle's own level: target and pool share the forward
+    noising kernels down to the stop, so these cancel.
+
+    Args:
+        generator: of the pool.
+        num_particles: size of the ensemble.
+        threshold: a particle stops where fewer members than this speak for it.
+
+    Returns:
+        A `Start` for `no_levels`. It repairs wrong proportions of modes in the pool; it does not
+        discover modes.
+    """
+
+    def sample(
+        rng_key: PRNGKey,
+        logdensity_fn: LogDensityFn,
+        process: Process,
+        time: float,
+        known: Array,
+    ) -> StartDraws:
+        dtype = known.dtype
+        pool_key, member_key, noise_key = jax.random.split(rng_key, 3)
+        pool = generator(pool_key, logdensity_fn, known)
+        mean = jnp.average(pool.position, axis=0, weights=jnp.exp(pool.log_weight))
+        spread = jnp.average((pool.position - mean) ** 2, axis=0, weights=jnp.exp(pool.log_weight))
+        widest = jnp.sqrt(jnp.max(spread)) + 1e-6
+        sigmas = 2 * widest * 2.0 ** (-jnp.arange(NUM_SIGMAS, dtype=dtype) / 4)
+        member = pool.position[systematic(member_key, pool.log_weight, num_particles)]
+        finer = jnp.append(sigmas[1:], 0.0)
+        steps = jnp.sqrt(sigmas**2 - finer**2)[:, None, None]
+        noise = steps * jax.random.normal(noise_key, (NUM_SIGMAS, *member.shape), dtype)
+        paths = member + jnp.cumsum(noise[::-1], axis=0)[::-1]
+        level = stop_levels(paths, sigmas, pool, threshold)
+        x = jnp.take_along_axis(paths, level[None, :, None], axis=0)[0]
+        sigma = sigmas[level]
+        log_density, ess, mean, variance = pooled_moments(x, sigma, pool)
+        unknown = jnp.full((num_particles,), jnp.nan, dtype)
+        zero = Evaluations(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+        moments = Moments(
+            mean=mean,
+            variance=variance,
+            ess=ess,
+            standard_error=jnp.sqrt(variance / column(ess)),
+            log_marginal=unknown,
+            acceptance_rate=unknown,
+            num_evals=zero,
+            num_nonfinite=jnp.zeros((), jnp.int32),
+        )
+        return StartDraws(x, sigma, log_density, pool.num_evals, pool.num_nonfinite, moments)
+
+    return Start(sample, num_particles, is_adaptive=True)
+
+
+def ensemble_shrunk(moments: Moments, scale: Array) -> Array:
+    """Posterior variance shrunk towards the ensemble's average of ``V/s²``, and widened.
+
+    Args:
+        moments: kernel averages of the pool.
+        scale: s, shape (num_particles,).
+
+    Returns:
+        Shape (num_particles, dim).
+    """
+    n = column(moments.ess)
+    scale2 = column(scale) ** 2
+    average = scale2 * jnp.mean(moments.variance / scale2, axis=0)
+    shrunk = (n * moments.variance + SHRINKAGE * average) / (n + SHRINKAGE)
+    return shrunk * (1 + 2 / n) + 1e-6 * scale2
+
+
+def _known_init(rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior) -> Any:
+    raise ValueError("no_levels() needs a start that knows its moments, such as noised_pool.")
+
+
+def _known_update(
+    rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior, state: Moments
+) -> tuple[Moments, Moments]:
+    return state, state
+
+
+@memoised
+def no_levels(process: Process | None = None) -> Levels:
+    """No transitions: the finish takes over where the start stopped, with its moments."""
+    known = Estimator(_known_init, _known_update, lambda rng_key, state: state.mean)
+    return Levels(variance_exploding() if process is None else process, (0.0,), known, None)
+
+
+@memoised
+def reweighted(
+    generator: PoolGenerator, finish: Finish, *, num_particles: int, threshold: float = 25.0
+) -> PoolGenerator:
+    """A pool whose weights are moved towards the target by one restart, whose draws are dropped.
+
+    ``W_j ← 0.9 Σ_i w_i r_ij + 0.1 W_j``: one step of expectation-maximisation, w the normalised
+    weights of the restart, r_ij the responsibility of member j for particle i.
+
+    Args:
+        generator: of the pool.
+        finish: of the restart.
+        num_particles: particles of the restart.
+        threshold: as in `noised_pool`.
+
+    Returns:
+        A `PoolGenerator`; the restart's evaluations are counted in it.
+    """
+
+    def generate(rng_key: PRNGKey, logdensity_fn: LogDensityFn, known: Array) -> Pool:
+        pool_key, start_key, finish_key = jax.random.split(rng_key, 3)
+        pool = generator(pool_key, logdensity_fn, known)
+        start = noised_pool(lambda *_: pool, num_particles=num_particles, threshold=threshold)
+        process = variance_exploding()
+        drawn = start.sample(start_key, logdensity_fn, process, 0.0, known)
+        end = finish.sample(finish_key, logdensity_fn, process, drawn.x, drawn.time, drawn.moments)
+        log_weight = end.log_weight - drawn.log_density
+        log_weight = jnp.where(jnp.any(log_weight > -jnp.inf), log_weight, 0.0)
+        weight = jax.nn.softmax(log_weight)
+
+        def add(total: Array, one: tuple[Array, Array, Array]) -> tuple[Array, None]:
+            x, sigma, weight = one
+            share = jax.nn.softmax(_log_kernel(x[None], sigma[None], pool)[0])
+            return total + weight * share, None
+
+        mass, _ = jax.lax.scan(add, jnp.zeros_like(pool.log_weight), (drawn.x, drawn.time, weight))
+        old = jax.nn.softmax(pool.log_weight)
+        counts = jax.tree.map(jnp.add, pool.num_evals, end.num_evals)
+        return Pool(
+            pool.position,
+            jnp.log(0.9 * mass + 0.1 * old),
+            counts,
+            pool.num_nonfinite + end.num_nonfinite,
+        )
+
+    return generate

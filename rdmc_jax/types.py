@@ -1,0 +1,142 @@
+"""The vocabulary of the library: what flows between its parts, and the shape of each part."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+
+Array = jax.Array
+PRNGKey = jax.Array
+ArrayTree = Any
+LogDensityFn = Callable[..., Array]
+"""``logdensity_fn(position) -> scalar`` for ONE point; inside the library a flat ``(dim,)`` array."""
+
+
+class Evaluations(NamedTuple):
+    """Number of target evaluations; one value-and-gradient call counts one in each field."""
+
+    logdensity: Any = 0
+    gradient: Any = 0
+
+
+class Process(NamedTuple):
+    """Gaussian noising process ``x_t = alpha(t) x_0 + sigma(t) z``; log-SNR ``log(alpha²/sigma²)``."""
+
+    alpha: Callable[[Array], Array]
+    sigma: Callable[[Array], Array]
+    log_snr: Callable[[Array], Array]
+    time: Callable[[Any], Any]
+    """Inverse of ``log_snr``; works on floats of the host, where grids are made."""
+
+
+class Posterior(NamedTuple):
+    """Denoising posterior ``q(y) ∝ density(y) N(y; center, scale² I)``, one per particle."""
+
+    center: Array  # (num_particles, dim)
+    scale: Array  # (num_particles,)
+
+
+class Moments(NamedTuple):
+    """Moments of the denoising posterior of each particle, with the estimate's own errors."""
+
+    mean: Array  # (num_particles, dim)
+    variance: Array  # (num_particles, dim)
+    ess: Array  # (num_particles,) effective number of independent inner samples
+    standard_error: Array  # (num_particles, dim) of the mean
+    log_marginal: Array  # (num_particles,) log(Z p_t(x)); nan where the method gives none
+    acceptance_rate: Array  # (num_particles,) nan where nothing is accepted or rejected
+    num_evals: Evaluations  # totals of the update
+    num_nonfinite: Array  # density values that were nan or infinite
+
+
+class Kernel(NamedTuple):
+    """One Markov chain; structurally a blackjax ``SamplingAlgorithm``."""
+
+    init: Callable[..., Any]  # (position, rng_key=None) -> state
+    step: Callable[[PRNGKey, Any], tuple[Any, Any]]  # (rng_key, state) -> (state, info)
+
+
+KernelFactory = Callable[..., Any]
+"""``(logdensity_fn, step_size) -> Kernel``: ours, or any of blackjax (with the rest bound)."""
+
+
+class Estimator(NamedTuple):
+    """Estimates the moments of the posteriors of a whole ensemble of particles."""
+
+    init: Callable[[PRNGKey, LogDensityFn, Posterior], Any]  # -> state
+    update: Callable[[PRNGKey, LogDensityFn, Posterior, Any], tuple[Moments, Any]]
+    draw: Callable[[PRNGKey, Any], Array]  # (num_particles, dim): one inner sample per particle
+
+
+class Transition(Protocol):
+    """Law of the next, cleaner point; returns it and ``log F - log B`` (None: no density)."""
+
+    def __call__(
+        self,
+        rng_key: PRNGKey,
+        process: Process,
+        x: Array,
+        t: Array,
+        s: Array,
+        moments: Moments,
+        posterior_draw: Array,
+    ) -> tuple[Array, Array | None]:
+        """Move ``x`` of shape (num_particles, dim) from times ``t`` to ``s < t``."""
+
+
+class StartDraws(NamedTuple):
+    """Particles at a noisy level and the log density of the law they were drawn from."""
+
+    x: Array  # (num_particles, dim)
+    time: Array  # (num_particles,)
+    log_density: Array | None  # (num_particles,); None: unknown, the run has no weights
+    num_evals: Evaluations
+    num_nonfinite: Array
+    moments: Moments | None = None  # of the posteriors at x, where the start knows them
+
+
+class Start(NamedTuple):
+    """First stage of a sampler."""
+
+    sample: Callable[[PRNGKey, LogDensityFn, Process, float, Array], StartDraws]
+    num_particles: int
+    is_adaptive: bool  # particles stop at levels of their own: the identity finish is then biased
+
+
+class FinishDraws(NamedTuple):
+    """Draws of ``x_0`` and the log of their factor of the weight."""
+
+    position: Array  # (num_particles, dim)
+    log_weight: Array  # (num_particles,)
+    acceptance_rate: Array  # (num_particles,) nan without chains
+    num_evals: Evaluations
+    num_nonfinite: Array
+
+
+class Finish(NamedTuple):
+    """Last stage: ``sample(rng_key, logdensity_fn, process, x, t, moments) -> FinishDraws``."""
+
+    sample: Callable[..., FinishDraws]
+    needs_moments: bool  # of the posterior at the last level; else it is given None
+    needs_fixed_level: bool  # biased behind a start that stops adaptively
+
+
+class Levels(NamedTuple):
+    """Middle stage: transitions along ``times`` (noise to data), one fewer than the times."""
+
+    process: Process
+    times: tuple[float, ...]
+    estimator: Estimator
+    transition: Transition | None  # None: no levels
+
+
+class Sampler(NamedTuple):
+    """A method bound to a density; structurally a blackjax ``SamplingAlgorithm``."""
+
+    init: Callable[..., Any]  # (position, rng_key=None) -> state
+    step: Callable[[PRNGKey, Any], tuple[Any, Any]]  # (rng_key, state) -> (state, info)
+    num_steps: int
+
+
+Method = Callable[..., Sampler]
+"""``method(logdensity_fn, *, data=None) -> Sampler``; made by `rdmc`."""
