@@ -83,13 +83,16 @@ def test_mmd_squared_of_two_points():
     np.testing.assert_allclose(metrics.mmd_squared(x, x + 3.0), expected, rtol=1e-5)
 
 
-def test_mmd_squared_floor_of_the_zod_mixture():
-    # The published floor of exact draws at 1,000 is .018-.024.
+def test_mmd_squared_floor_of_exact_draws():
+    # The diagonal lifts the V-statistic of equal laws to 2 (k(x, x) - E k(x, x')) / num_samples.
     from rdmc_jax import problems
 
     sample = jax.jit(problems.gmm4().sample, static_argnums=1)
-    first, second = (sample(jax.random.key(i), 1000) for i in (1, 2))
-    assert 0.008 < metrics.mmd_squared(first, second) < 0.04
+    clouds = [np.asarray(sample(jax.random.key(i), 1000)) for i in range(16)]
+    floor = np.mean([metrics.mmd_squared(*clouds[i : i + 2]) for i in range(0, 16, 2)])
+    squared = ((clouds[0] - clouds[1]) ** 2).sum(1)
+    kernel = np.mean(sum(np.exp(-0.5 * squared / 2.0**i) for i in range(-2, 8)))
+    np.testing.assert_allclose(floor, 2.0 * (10.0 - kernel) / 1000.0, rtol=0.4)
 
 
 def test_wasserstein_of_two_gaussian_clouds_and_of_a_shift(clouds):

@@ -61,15 +61,20 @@ def test_eggbox_integral_and_mode_weights():
 
 def test_eggbox_draws_follow_the_density():
     problem = problems.eggbox()
-    draws = problem.sample(jax.random.key(2), 4000)
-    mode = jax.vmap(problem.mode_fn)(draws)
+
+    @jax.jit
+    def program(rng_key):
+        draws = problem.sample(rng_key, 4000)
+        gradient = jax.vmap(jax.grad(problem.logdensity_fn))(draws)
+        return draws, gradient, jax.vmap(problem.mode_fn)(draws)
+
+    draws, gradient, mode = (np.asarray(a) for a in program(jax.random.key(2)))
     frequency = np.bincount(mode, minlength=18) / 4000.0
     error = np.sqrt(problem.mode_weights / 4000.0)
     np.testing.assert_array_less(np.abs(frequency - problem.mode_weights), 4.0 * error)
     # Folded about its mode the density has no boundary, so the Stein identity holds.
-    gradient = np.asarray(jax.vmap(jax.grad(problem.logdensity_fn))(draws), float)
     lattice = np.stack([mode // 3, 2 * (mode % 3) + (mode // 3) % 2], axis=1)
-    terms = (np.asarray(draws, float) - 2.0 * math.pi * lattice) * gradient
+    terms = (draws - 2.0 * math.pi * lattice) * gradient
     error = terms.std(0) / math.sqrt(len(terms))
     np.testing.assert_array_less(np.abs(terms.mean(0) + 1.0), 4.0 * error)
 
@@ -163,8 +168,13 @@ def test_exoplanet_period_posterior_by_three_dimensional_algebra():
     ids=lambda problem: problem.name,
 )
 def test_single_laws_against_scipy(problem):
-    position = np.asarray(problem.sample(jax.random.key(4), 3), float)
-    values = [float(problem.logdensity_fn(row)) for row in position]
+
+    @jax.jit
+    def program(rng_key):
+        position = problem.sample(rng_key, 3)
+        return position, jax.vmap(problem.logdensity_fn)(position)
+
+    position, values = (np.asarray(a, float) for a in program(jax.random.key(4)))
     if problem.name.startswith("gaussian_scales"):
         scale = np.array([1e-3, 1.0, 1e3])
         expected = stats.norm.logpdf(position, [0.1, -100.0, 1e5], scale).sum(1)
@@ -191,6 +201,24 @@ def test_unequal_mixture_is_as_described(dim):
     for k in range(5):
         variances = np.linalg.eigvalsh(np.cov(position[mode == k].T))
         assert variances[0] > 0.02 and variances[-1] < 1.6
+
+
+@pytest.mark.parametrize("dim", [1, 2])
+def test_spike_slab_mode_weights_by_quadrature(dim):
+    # The region of the spike is a ball around a point of the diagonal: in the coordinate along it
+    # and the distance from it, both components are known.
+    center = np.array([0.0, 4.0])[:, None, None]
+    deviation = np.sqrt([1.0, 0.05])[:, None, None]
+    cell = 0.002
+    along = np.arange(1.0, 7.0, cell)[:, None]
+    across = np.array([[0.0]]) if dim == 1 else np.arange(-2.0, 2.0, cell)[None, :]
+    log_terms = stats.norm.logpdf(along, center, deviation)
+    if dim == 2:
+        log_terms = log_terms + stats.norm.logpdf(across, 0.0, deviation)
+    spike = log_terms[1] > log_terms[0]
+    mass = 0.5 * (np.exp(log_terms[0]) + np.exp(log_terms[1])) * cell**dim
+    weights = problems.spike_slab(dim).mode_weights
+    np.testing.assert_allclose(weights[1], mass[spike].sum(), atol=2e-6)
 
 
 @pytest.mark.parametrize("distance", [0.0, 2.0, 30.0])
@@ -240,7 +268,7 @@ def test_singular_points_have_finite_gradients():
         (problems.gmm40(dim=50), np.full(50, 1e4)),
         (problems.funnel(), np.append(-60.0, np.zeros(9))),
     ):
-        value, gradient = jax.value_and_grad(problem.logdensity_fn)(point)
+        value, gradient = jax.jit(jax.value_and_grad(problem.logdensity_fn))(point)
         assert np.isfinite(value) and np.all(np.isfinite(gradient))
 
 
@@ -260,6 +288,8 @@ def test_precision_follows_the_default_and_the_input():
         return jax.eval_shape(problem.logdensity_fn, position).dtype
 
     every = (problems.gmm4, problems.exoplanet, problems.galaxy, problems.phi4_chain)
+    with jax.enable_x64(False):
+        assert problems.gmm4().position.dtype == np.float32
     with jax.enable_x64(True):
         for problem in (make() for make in every):
             double = problem.position
@@ -269,7 +299,6 @@ def test_precision_follows_the_default_and_the_input():
             assert dtype(problem, single) == np.float32
         draws = jax.eval_shape(lambda key: problems.gmm4().sample(key, 2), jax.random.key(0))
         assert draws.dtype == np.float64
-    assert problems.gmm4().position.dtype == np.float32
 
 
 @pytest.mark.parametrize(
