@@ -267,9 +267,12 @@ def test_singular_points_have_finite_gradients():
         (problems.shells(3), np.array([3.5, 0.0, 0.0])),
         (problems.gmm40(dim=50), np.full(50, 1e4)),
         (problems.funnel(), np.append(-60.0, np.zeros(9))),
+        (problems.galaxy(), problems.galaxy().position),
+        (problems.galaxy(3, equal_variances=False), problems.galaxy(3, False).position),
+        (problems.eggbox(), problems.eggbox().position),
     ):
         value, gradient = jax.jit(jax.value_and_grad(problem.logdensity_fn))(point)
-        assert np.isfinite(value) and np.all(np.isfinite(gradient))
+        assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((value, gradient)))
 
 
 def test_shells_vanish_outside_of_the_prior():
