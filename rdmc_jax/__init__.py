@@ -1,5 +1,10 @@
 """Reverse diffusion Monte Carlo in JAX: draws, weights and log Z without training."""
 
+from . import metrics, problems
+from .core import Plan, core
+from .diagnostics import Finding, RDMCWarning
+from .draws import Draws
+from .driver import sample
 from .estimators import (
     chains,
     importance,
@@ -12,19 +17,27 @@ from .estimators import (
 from .finishes import annealed, gaussian_finish, identity
 from .grids import log_snr_grid, time_grid
 from .kernels import hmc, mala, ula, uld
-from .pool import broad_chains, known_points, tempered_smc, union
+from .planning import make_plan
+from .pool import broad_chains, known_points, union
 from .processes import ornstein_uhlenbeck, variance_exploding
+from .published import paper
 from .restart import ensemble_shrunk, no_levels, noised_pool, reweighted
 from .sampler import levels, rdmc
 from .starts import gaussian, langevin
+from .tempering import tempered_smc
 from .transitions import ancestral, bridge, ddim, exponential, moment_matched
 
 __all__ = [
+    "Draws",
+    "Finding",
+    "Plan",
+    "RDMCWarning",
     "ancestral",
     "annealed",
     "bridge",
     "broad_chains",
     "chains",
+    "core",
     "ddim",
     "ensemble_shrunk",
     "exponential",
@@ -39,14 +52,19 @@ __all__ = [
     "langevin",
     "levels",
     "log_snr_grid",
+    "make_plan",
     "mala",
+    "metrics",
     "moment_matched",
     "no_levels",
     "noised_pool",
     "ornstein_uhlenbeck",
+    "paper",
     "plain_average",
+    "problems",
     "rdmc",
     "reweighted",
+    "sample",
     "tempered_smc",
     "time_grid",
     "ula",

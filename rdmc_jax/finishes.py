@@ -211,9 +211,7 @@ def annealed(
             keys = jax.random.split(key, num_particles)
             state, increment, info = jax.vmap(move)(paths, state, keys)
             rate = acceptance_of(info)
-            counted = evaluations_of(state, info)
-            if not hasattr(info, "num_integration_steps"):
-                counted = jax.tree.map(lambda count: count * num_particles, counted)
+            counted = evaluations_of(state, info, num_particles)
             adapting = adapted(adapting, jnp.mean(rate), target_acceptance)
             record = (h, rate, counted, nonfinite_of(info))
             return (state, log_weight + increment, adapting), record

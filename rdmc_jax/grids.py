@@ -34,7 +34,7 @@ def log_snr_grid(
         )
     process = ornstein_uhlenbeck() if process is None else process
     step = (high - low) / num_levels
-    return tuple(process.time(low + step * k) for k in range(num_levels)) + (process.time(high),)
+    return (*(process.time(low + step * k) for k in range(num_levels)), process.time(high))
 
 
 @memoised
@@ -63,4 +63,4 @@ def time_grid(num_levels: int, *, horizon: float, end: float = 0.0) -> tuple[flo
             f"num_levels={num_levels}, horizon={horizon}, end={end}."
         )
     step = (horizon - end) / num_levels
-    return tuple(horizon - step * k for k in range(num_levels)) + (end,)
+    return (*(horizon - step * k for k in range(num_levels)), end)

@@ -7,7 +7,7 @@ method would compile again.
 
 import functools
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 def memoised(factory: Callable[P, T]) -> Callable[P, T]:
     """Cache ``factory`` by its arguments; unhashable arguments are passed through uncached."""
-    cached = functools.lru_cache(maxsize=512)(factory)
+    cached: Any = functools.lru_cache(maxsize=512)(factory)
 
     @functools.wraps(factory)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -23,6 +23,7 @@ def memoised(factory: Callable[P, T]) -> Callable[P, T]:
             hash((args, tuple(kwargs.values())))
         except TypeError:
             return factory(*args, **kwargs)
-        return cast(T, cached(*args, **kwargs))
+        result: T = cached(*args, **kwargs)
+        return result
 
     return wrapper

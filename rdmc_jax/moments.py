@@ -21,7 +21,7 @@ class WeightedSums(NamedTuple):
     variance: Array  # (dim,)        under w
     square_mean: Array  # (dim,)     under w²
     square_variance: Array  # (dim,) under w²
-    count: Array  # ()
+    num_samples: Array  # ()
 
 
 def _weighted(positions: Array, log_weight: Array) -> tuple[Array, Array, Array]:
@@ -50,9 +50,9 @@ def from_samples(positions: Array, log_weight: Array) -> WeightedSums:
     """
     log_weight_sum, mean, variance = _weighted(positions, log_weight)
     log_square_sum, square_mean, square_variance = _weighted(positions, 2 * log_weight)
-    count = jnp.asarray(positions.shape[0])
+    num_samples = jnp.asarray(positions.shape[0])
     return WeightedSums(
-        log_weight_sum, log_square_sum, mean, variance, square_mean, square_variance, count
+        log_weight_sum, log_square_sum, mean, variance, square_mean, square_variance, num_samples
     )
 
 
@@ -84,7 +84,13 @@ def merge(a: WeightedSums, b: WeightedSums) -> WeightedSums:
         b.square_variance,
     )
     return WeightedSums(
-        log_sum, log_square, mean, variance, square_mean, square_variance, a.count + b.count
+        log_sum,
+        log_square,
+        mean,
+        variance,
+        square_mean,
+        square_variance,
+        a.num_samples + b.num_samples,
     )
 
 

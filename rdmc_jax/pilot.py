@@ -19,7 +19,7 @@ from .types import Array, Evaluations, LogDensityFn, PRNGKey
 
 MAX_NEWTON_DIM = 128
 """Above this dimension Hessians are too dear: their diagonal is estimated by random signs."""
-SNAPSHOTS = (1, 2, 4, 8, 16)
+SNAPSHOTS = (1, 2, 4, 8)
 NUM_PROBES = 16
 
 
@@ -27,7 +27,8 @@ class Pilot(NamedTuple):
     """What the pilot learned."""
 
     location: Array  # (dim,)
-    scale: Array  # (dim,)
+    scale: Array  # (dim,) standard deviation over all modes
+    width: Array  # (dim,) typical standard deviation within one mode
     points: Array  # (num_points, dim) ends of its chains, in the user's coordinates
     logdensity: Array  # (num_points,)
     num_evals: Evaluations
@@ -66,7 +67,7 @@ def _look(logdensity_fn: LogDensityFn, x: Array, rng_key: PRNGKey) -> _Local:
     diagonal = jnp.maximum(jnp.max(jnp.abs(hessian), axis=0), 1e-30)
     unit = 1 / jnp.sqrt(diagonal)
     values, vectors = jnp.linalg.eigh(hessian * unit[:, None] * unit[None, :])
-    curvature = jnp.maximum(jnp.abs(values), 1e-5)
+    curvature = jnp.maximum(jnp.abs(values), 1e-3)
     newton = unit * (vectors @ ((vectors.T @ (unit * gradient)) / curvature))
     deviation = unit * jnp.sqrt(jnp.sum(vectors**2 / curvature, axis=1))
     log_mass = value - 0.5 * jnp.sum(jnp.log(curvature)) + jnp.sum(jnp.log(unit))
@@ -136,20 +137,35 @@ def pilot(
     )
     mass = jnp.where(jnp.isfinite(met.log_mass), met.log_mass, -jnp.inf)
     best = jnp.max(mass)
-    # tempered: modes of e^{-16} of the best mass are dropped, others are visited more evenly
-    # than their masses, which are rough
-    log_weight = jnp.where(mass > best - 16.0, 0.25 * mass, -jnp.inf)
+    # modes of e^{-16} of the best mass are dropped; the square root because masses are rough;
+    # and a mode that many climbers reached is not to be visited more often for that
+    log_weight = jnp.where(mass > best - 16.0, 0.5 * mass - jnp.log(_crowding(met)), -jnp.inf)
     chosen = systematic(choose_key, log_weight, num_chains)
     begin = jax.tree.map(lambda leaf: leaf[chosen], met)
     state, chain_bad = _spread(chain_key, logdensity_fn, begin, num_steps)
     location = jnp.mean(state.position, axis=0)
     scale = jnp.std(state.position, axis=0)
     scale = jnp.where(scale > 0, scale, jnp.median(begin.deviation, axis=0))
+    # curvature says how wide modes are; their geometric mean, because widths span decades
+    deviation = jnp.minimum(begin.deviation, 3 * scale)
+    width = jnp.exp(jnp.mean(jnp.log(deviation), axis=0))
     hessian_cost = min(dim, NUM_PROBES if dim > MAX_NEWTON_DIM else dim)
     climbs = 1 + starts.shape[0] * num_climbs
     gradients = climbs * (1 + hessian_cost) + num_chains * (num_steps + 1)
     evals = Evaluations(jnp.asarray(gradients + 5 * climbs), jnp.asarray(gradients))
-    return Pilot(location, scale, state.position, state.logdensity, evals, jnp.sum(bad) + chain_bad)
+    return Pilot(
+        location, scale, width, state.position, state.logdensity, evals, jnp.sum(bad) + chain_bad
+    )
+
+
+def _crowding(met: _Local) -> Array:
+    """Number of points within the Gaussian that the curvature at each point describes."""
+
+    def one(x: Array, deviation: Array) -> Array:
+        z = (met.x - x) / (2 * deviation)
+        return jnp.sum(jnp.exp(-0.5 * jnp.sum(z * z, axis=-1)))
+
+    return jnp.maximum(jax.lax.map(lambda p: one(*p), (met.x, met.deviation), batch_size=64), 1.0)
 
 
 def _spread(

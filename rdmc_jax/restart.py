@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from .memo import memoised
-from .pool import Pool, PoolGenerator
+from .pool import known_points
 from .posterior import column
 from .processes import variance_exploding
 from .resampling import systematic
@@ -25,6 +25,8 @@ from .types import (
     Levels,
     LogDensityFn,
     Moments,
+    Pool,
+    PoolGenerator,
     Posterior,
     PRNGKey,
     Process,
@@ -34,6 +36,8 @@ from .types import (
 
 NUM_SIGMAS = 48
 BLOCK = 128
+KEPT = 0.25
+"""Share of the old weights that re-weighting keeps: what the restart overlooked stays possible."""
 SHRINKAGE = 8.0
 """Members' worth of the ensemble's average variance in each particle's own."""
 
@@ -125,14 +129,16 @@ def stop_levels(paths: Array, sigmas: Array, pool: Pool, threshold: float) -> Ar
 
 
 @memoised
-def noised_pool(generator: PoolGenerator, *, num_particles: int, threshold: float = 25.0) -> Start:
+def noised_pool(
+    generator: PoolGenerator | None = None, *, num_particles: int, threshold: float = 25.0
+) -> Start:
     """Start from a noised pool, each particle at the finest level that the pool supports.
 
     ``log ρ(x) = log p̂_σ(x)`` at the particle's own level: target and pool share the forward
     noising kernels down to the stop, so these cancel.
 
     Args:
-        generator: of the pool.
+        generator: of the pool; by default what the pilot or the user already has.
         num_particles: size of the ensemble.
         threshold: a particle stops where fewer members than this speak for it.
 
@@ -140,17 +146,18 @@ def noised_pool(generator: PoolGenerator, *, num_particles: int, threshold: floa
         A `Start` for `no_levels`. It repairs wrong proportions of modes in the pool; it does not
         discover modes.
     """
+    make = known_points() if generator is None else generator
 
     def sample(
         rng_key: PRNGKey,
         logdensity_fn: LogDensityFn,
         process: Process,
         time: float,
-        known: Array,
+        known: Pool,
     ) -> StartDraws:
-        dtype = known.dtype
+        dtype = known.position.dtype
         pool_key, member_key, noise_key = jax.random.split(rng_key, 3)
-        pool = generator(pool_key, logdensity_fn, known)
+        pool = make(pool_key, logdensity_fn, known)
         mean = jnp.average(pool.position, axis=0, weights=jnp.exp(pool.log_weight))
         spread = jnp.average((pool.position - mean) ** 2, axis=0, weights=jnp.exp(pool.log_weight))
         widest = jnp.sqrt(jnp.max(spread)) + 1e-6
@@ -221,7 +228,7 @@ def reweighted(
 ) -> PoolGenerator:
     """A pool whose weights are moved towards the target by one restart, whose draws are dropped.
 
-    ``W_j ← 0.9 Σ_i w_i r_ij + 0.1 W_j``: one step of expectation-maximisation, w the normalised
+    ``W_j ← ¾ Σ_i w_i r_ij + ¼ W_j``: one step of expectation-maximisation, w the truncated
     weights of the restart, r_ij the responsibility of member j for particle i.
 
     Args:
@@ -234,16 +241,20 @@ def reweighted(
         A `PoolGenerator`; the restart's evaluations are counted in it.
     """
 
-    def generate(rng_key: PRNGKey, logdensity_fn: LogDensityFn, known: Array) -> Pool:
+    def generate(rng_key: PRNGKey, logdensity_fn: LogDensityFn, known: Pool) -> Pool:
         pool_key, start_key, finish_key = jax.random.split(rng_key, 3)
         pool = generator(pool_key, logdensity_fn, known)
-        start = noised_pool(lambda *_: pool, num_particles=num_particles, threshold=threshold)
+        start = noised_pool(num_particles=num_particles, threshold=threshold)
         process = variance_exploding()
-        drawn = start.sample(start_key, logdensity_fn, process, 0.0, known)
+        drawn = start.sample(start_key, logdensity_fn, process, 0.0, pool)
         end = finish.sample(finish_key, logdensity_fn, process, drawn.x, drawn.time, drawn.moments)
-        log_weight = end.log_weight - drawn.log_density
+        # known here: the start is the one of four lines above
+        log_density = jnp.zeros(()) if drawn.log_density is None else drawn.log_density
+        log_weight = end.log_weight - log_density
         log_weight = jnp.where(jnp.any(log_weight > -jnp.inf), log_weight, 0.0)
-        weight = jax.nn.softmax(log_weight)
+        # truncated at √n times their mean: a single heavy weight is noise, not a mode
+        ceiling = jax.nn.logsumexp(log_weight) - 0.5 * jnp.log(num_particles)
+        weight = jax.nn.softmax(jnp.minimum(log_weight, ceiling))
 
         def add(total: Array, one: tuple[Array, Array, Array]) -> tuple[Array, None]:
             x, sigma, weight = one
@@ -255,7 +266,7 @@ def reweighted(
         counts = jax.tree.map(jnp.add, pool.num_evals, end.num_evals)
         return Pool(
             pool.position,
-            jnp.log(0.9 * mass + 0.1 * old),
+            jnp.log(KEPT * old + (1 - KEPT) * mass),
             counts,
             pool.num_nonfinite + end.num_nonfinite,
         )

@@ -6,6 +6,7 @@ constant exactly, for any estimator inside the levels: the laws of all that is r
 stand in the proposal and in the extended target alike, and cancel.
 """
 
+import itertools
 from typing import Any, NamedTuple
 
 import jax
@@ -13,8 +14,8 @@ import jax.numpy as jnp
 
 from .border import flatten, ravel_ensemble
 from .memo import memoised
-from .posterior import column, posterior_at
-from .processes import bridge_coefficients, ornstein_uhlenbeck
+from .posterior import posterior_at
+from .processes import ornstein_uhlenbeck
 from .transitions import moment_matched
 from .types import (
     Array,
@@ -25,6 +26,7 @@ from .types import (
     Levels,
     LogDensityFn,
     Moments,
+    Pool,
     PRNGKey,
     Process,
     Sampler,
@@ -39,7 +41,7 @@ class State(NamedTuple):
     position: ArrayTree  # leading axis num_particles: noisy points, the draws after the finish
     log_weight: Array  # (num_particles,) nan from where the method has no density
     time: Array  # (num_particles,)
-    index: Array  # () steps done
+    num_done: Array  # () steps
     estimator: Any
     spent: Evaluations  # not yet reported
     num_nonfinite: Array  # not yet reported
@@ -52,7 +54,18 @@ class Info(NamedTuple):
     ess_median: Array  # of the inner samples
     ess_low: Array  # 5 % quantile
     acceptance_rate: Array
-    relative_error: Array  # of the posterior mean, in standard deviations of the transition
+    relative_error: Array  # standard error of the posterior mean over its standard deviation
+    num_evals: Evaluations
+    num_nonfinite: Array
+
+
+class _Moved(NamedTuple):
+    """What a transition or a finish did."""
+
+    position: ArrayTree
+    time: Array
+    log_ratio: Array
+    acceptance_rate: Array
     num_evals: Evaluations
     num_nonfinite: Array
 
@@ -79,7 +92,7 @@ def levels(
     Raises:
         ValueError: if the times do not decrease.
     """
-    if len(times) < 1 or any(s >= t for t, s in zip(times, times[1:], strict=False)):
+    if len(times) < 1 or any(s >= t for t, s in itertools.pairwise(times)):
         raise ValueError(
             f"levels needs decreasing times (noise to data), but got {times}. "
             "Make them with log_snr_grid or time_grid."
@@ -152,14 +165,15 @@ def rdmc(start: Start, levels: Levels, finish: Finish) -> Method:
 
 def _bind(method: Method, logdensity_fn: LogDensityFn, data: Any) -> Sampler:
     start, middle, finish = method
-    process, times, estimator, transition = middle
+    process, times, estimator, move = middle
+    transition = moment_matched if move is None else move  # None: there are no levels
     num_levels = len(times) - 1
 
     def one_of(state: State) -> ArrayTree:
         return jax.tree.map(lambda leaf: leaf[0], state.position)
 
     def init(
-        position: ArrayTree, rng_key: PRNGKey | None = None, known: Array | None = None
+        position: ArrayTree, rng_key: PRNGKey | None = None, known: Pool | None = None
     ) -> State:
         if rng_key is None:
             raise ValueError(
@@ -169,7 +183,9 @@ def _bind(method: Method, logdensity_fn: LogDensityFn, data: Any) -> Sampler:
         flat = flatten(logdensity_fn, position, data)
         start_key, estimator_key = jax.random.split(rng_key)
         dtype = flat.position.dtype
-        known = flat.position[None] if known is None else known
+        if known is None:
+            zero = jnp.zeros((), jnp.int32)
+            known = Pool(flat.position[None], jnp.zeros(1, dtype), Evaluations(zero, zero), zero)
         drawn = start.sample(start_key, flat.logdensity_fn, process, times[0], known)
         posterior = posterior_at(process, drawn.x, drawn.time)
         unknown = jnp.full(drawn.time.shape, jnp.nan, dtype)
@@ -177,7 +193,7 @@ def _bind(method: Method, logdensity_fn: LogDensityFn, data: Any) -> Sampler:
             position=jax.vmap(flat.unravel)(drawn.x),
             log_weight=unknown if drawn.log_density is None else -drawn.log_density,
             time=drawn.time,
-            index=jnp.zeros((), jnp.int32),
+            num_done=jnp.zeros((), jnp.int32),
             estimator=(
                 drawn.moments
                 if num_levels == 0 and drawn.moments is not None
@@ -187,92 +203,108 @@ def _bind(method: Method, logdensity_fn: LogDensityFn, data: Any) -> Sampler:
             num_nonfinite=drawn.num_nonfinite,
         )
 
-    def finish_step(rng_key: PRNGKey, state: State) -> tuple[State, Info]:
+    def finish_step(rng_key: PRNGKey, state: State, moments: Moments | None) -> _Moved:
         flat = flatten(logdensity_fn, one_of(state), data)
         x, t = ravel_ensemble(state.position), state.time
-        moments_key, finish_key = jax.random.split(rng_key)
-        moments, estimator_state = None, state.estimator
-        if finish.needs_moments:
-            posterior = posterior_at(process, x, t)
-            moments, estimator_state = estimator.update(
-                moments_key, flat.logdensity_fn, posterior, estimator_state
-            )
-        end = finish.sample(finish_key, flat.logdensity_fn, process, x, t, moments)
-        spent, bad = _add(state.spent, end.num_evals), state.num_nonfinite + end.num_nonfinite
-        width = 1.0 if moments is None else jnp.sqrt(moments.variance)
-        info = _info(process, t, moments, end.acceptance_rate, width, spent, bad)
+        end = finish.sample(rng_key, flat.logdensity_fn, process, x, t, moments)
+        position = jax.vmap(flat.unravel)(end.position)
+        return _Moved(
+            position,
+            jnp.zeros_like(t),
+            end.log_weight,
+            jnp.mean(end.acceptance_rate),
+            end.num_evals,
+            end.num_nonfinite,
+        )
+
+    def level_step(rng_key: PRNGKey, state: State, moments: Moments) -> _Moved:
+        draw_key, move_key = jax.random.split(rng_key)
+        unravel = flatten(logdensity_fn, one_of(state), data).unravel
+        x, t = ravel_ensemble(state.position), state.time
+        s = jnp.full_like(t, jnp.asarray(times, t.dtype)[state.num_done + 1])
+        drawn = estimator.draw(draw_key, state.estimator)
+        new_x, log_ratio = transition(move_key, process, x, t, s, moments, drawn)
+        return _Moved(
+            jax.vmap(unravel)(new_x),
+            s,
+            jnp.full_like(t, jnp.nan) if log_ratio is None else log_ratio,
+            jnp.mean(moments.acceptance_rate),
+            _zeros_like(state.spent),
+            jnp.zeros_like(state.num_nonfinite),
+        )
+
+    def estimate(rng_key: PRNGKey, state: State) -> tuple[Moments, Any]:
+        flat = flatten(logdensity_fn, one_of(state), data)
+        x = ravel_ensemble(state.position)
+        posterior = posterior_at(process, x, state.time)
+        return estimator.update(rng_key, flat.logdensity_fn, posterior, state.estimator)
+
+    def advance(
+        state: State, moved: _Moved, moments: Moments | None, estimator_state: Any
+    ) -> tuple[State, Info]:
+        info = _info(process, state, moved, moments)
         new = State(
-            position=jax.vmap(flat.unravel)(end.position),
-            log_weight=state.log_weight + end.log_weight,
-            time=jnp.zeros_like(t),
-            index=state.index + 1,
+            position=moved.position,
+            log_weight=state.log_weight + moved.log_ratio,
+            time=moved.time,
+            num_done=state.num_done + 1,
             estimator=estimator_state,
             spent=_zeros_like(state.spent),
             num_nonfinite=jnp.zeros_like(state.num_nonfinite),
         )
         return new, info
 
-    def level_step(rng_key: PRNGKey, state: State) -> tuple[State, Info]:
-        flat = flatten(logdensity_fn, one_of(state), data)
-        x, t = ravel_ensemble(state.position), state.time
-        s = jnp.full_like(t, jnp.asarray(times, t.dtype)[state.index + 1])
-        update_key, draw_key, move_key = jax.random.split(rng_key, 3)
-        posterior = posterior_at(process, x, t)
-        moments, estimator_state = estimator.update(
-            update_key, flat.logdensity_fn, posterior, state.estimator
-        )
-        drawn = estimator.draw(draw_key, estimator_state)
-        new_x, log_ratio = transition(move_key, process, x, t, s, moments, drawn)
-        bridge = bridge_coefficients(process, t, s)
-        variance = bridge.variance / bridge.weight_y**2
-        width = jnp.sqrt(column(variance) + moments.variance)
-        info = _info(
-            process, t, moments, moments.acceptance_rate, width, state.spent, state.num_nonfinite
-        )
-        new = State(
-            position=jax.vmap(flat.unravel)(new_x),
-            log_weight=state.log_weight + (jnp.nan if log_ratio is None else log_ratio),
-            time=s,
-            index=state.index + 1,
-            estimator=estimator_state,
-            spent=_zeros_like(state.spent),
-            num_nonfinite=jnp.zeros_like(state.num_nonfinite),
-        )
-        return new, info
+    def blind_finish(rng_key: PRNGKey, state: State) -> tuple[State, Info]:
+        return advance(state, finish_step(rng_key, state, None), None, state.estimator)
+
+    def informed(rng_key: PRNGKey, state: State, is_level: Array | bool) -> tuple[State, Info]:
+        # the estimate is shared by both branches, so its program is compiled once
+        update_key, move_key = jax.random.split(rng_key)
+        moments, estimator_state = estimate(update_key, state)
+        ready = state._replace(estimator=estimator_state)
+        if is_level is False:
+            moved = finish_step(move_key, ready, moments)
+        elif is_level is True:
+            moved = level_step(move_key, ready, moments)
+        else:
+            moved = jax.lax.cond(is_level, level_step, finish_step, move_key, ready, moments)
+        return advance(state, moved, moments, estimator_state)
 
     def step(rng_key: PRNGKey, state: State) -> tuple[State, Info]:
         if num_levels == 0:
-            return finish_step(rng_key, state)
-        is_level = state.index < num_levels
-        return jax.lax.cond(is_level, level_step, finish_step, rng_key, state)
+            return (
+                informed(rng_key, state, False)
+                if finish.needs_moments
+                else blind_finish(rng_key, state)
+            )
+        is_level = state.num_done < num_levels
+        if finish.needs_moments:
+            return informed(rng_key, state, is_level)
+        return jax.lax.cond(
+            is_level, lambda key, s: informed(key, s, True), blind_finish, rng_key, state
+        )
 
     return Sampler(init, step, num_levels + 1)
-
-
-def _add(a: Evaluations, b: Evaluations) -> Evaluations:
-    return jax.tree.map(jnp.add, a, b)
 
 
 def _zeros_like(a: Evaluations) -> Evaluations:
     return jax.tree.map(jnp.zeros_like, a)
 
 
-def _info(
-    process: Process,
-    t: Array,
-    moments: Moments | None,
-    acceptance_rate: Array,
-    width: Array | float,
-    spent: Evaluations,
-    num_nonfinite: Array,
-) -> Info:
-    log_snr = jnp.median(process.log_snr(t))
+def _info(process: Process, state: State, moved: _Moved, moments: Moments | None) -> Info:
+    log_snr = jnp.median(process.log_snr(state.time))
     none = jnp.full_like(log_snr, jnp.nan)
-    ess_median, ess_low, error = none, none, none
-    if moments is not None:
-        spent, num_nonfinite = _add(spent, moments.num_evals), num_nonfinite + moments.num_nonfinite
-        ess_median = jnp.median(moments.ess)
-        ess_low = jnp.quantile(moments.ess, 0.05)
-        error = jnp.median(jnp.sqrt(jnp.mean((moments.standard_error / width) ** 2, axis=-1)))
-    rate = jnp.mean(acceptance_rate)
-    return Info(log_snr, ess_median, ess_low, rate, error, spent, num_nonfinite)
+    spent = jax.tree.map(jnp.add, state.spent, moved.num_evals)
+    bad = state.num_nonfinite + moved.num_nonfinite
+    if moments is None:
+        return Info(log_snr, none, none, moved.acceptance_rate, none, spent, bad)
+    relative = moments.standard_error**2 / jnp.maximum(moments.variance, 1e-30)
+    return Info(
+        log_snr,
+        jnp.median(moments.ess),
+        jnp.quantile(moments.ess, 0.05),
+        moved.acceptance_rate,
+        jnp.median(jnp.sqrt(jnp.mean(relative, axis=-1))),
+        jax.tree.map(jnp.add, spent, moments.num_evals),
+        bad + moments.num_nonfinite,
+    )

@@ -11,6 +11,7 @@ from .types import (
     Estimator,
     Evaluations,
     LogDensityFn,
+    Pool,
     PRNGKey,
     Process,
     Start,
@@ -44,9 +45,9 @@ def gaussian(*, num_particles: int, scale: float = 1.0) -> Start:
         logdensity_fn: LogDensityFn,
         process: Process,
         time: float,
-        known: Array,
+        known: Pool,
     ) -> StartDraws:
-        dim, dtype = known.shape[1], known.dtype
+        dim, dtype = known.position.shape[1], known.position.dtype
         x = scale * jax.random.normal(rng_key, (num_particles, dim), dtype)
         log_density = log_normal(x, jnp.zeros_like(x), jnp.full_like(x, scale**2))
         times = jnp.full((num_particles,), time, dtype)
@@ -88,9 +89,9 @@ def langevin(
         logdensity_fn: LogDensityFn,
         process: Process,
         time: float,
-        known: Array,
+        known: Pool,
     ) -> StartDraws:
-        dim, dtype = known.shape[1], known.dtype
+        dim, dtype = known.position.shape[1], known.position.dtype
         x_key, init_key, scan_key = jax.random.split(rng_key, 3)
         x = initial_scale * jax.random.normal(x_key, (num_particles, dim), dtype)
         times = jnp.full((num_particles,), time, dtype)

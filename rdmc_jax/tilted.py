@@ -76,19 +76,21 @@ def retarget(state: Any, old: Tilted, new: Tilted) -> Any:
     return state._replace(**changes)
 
 
-def evaluations_of(state: Any, info: Any) -> Evaluations:
-    """Evaluations that one step made, by what its info and state say.
+def evaluations_of(state: Any, info: Any, num_chains: int) -> Evaluations:
+    """Evaluations that one step of ``num_chains`` chains made, by what its info and state say.
 
     Kernels with several gradients per step report ``num_integration_steps`` (ours and
-    blackjax's); any other makes one.
+    blackjax's); any other makes one per chain.
     """
-    count = jnp.sum(jnp.asarray(getattr(info, "num_integration_steps", 1)))
+    each = getattr(info, "num_integration_steps", None)
+    count = jnp.asarray(num_chains) if each is None else jnp.sum(each)
+    count = count.astype(jnp.int32)
     return Evaluations(count, count if hasattr(state, "logdensity_grad") else jnp.zeros_like(count))
 
 
 def nonfinite_of(info: Any) -> Array:
     """Non-finite density values that one step met; kernels from elsewhere do not count them."""
-    return jnp.sum(jnp.asarray(getattr(info, "num_nonfinite", 0)))
+    return jnp.sum(jnp.asarray(getattr(info, "num_nonfinite", 0)), dtype=jnp.int32)
 
 
 def acceptance_of(info: Any) -> Array:

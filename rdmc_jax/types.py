@@ -9,7 +9,7 @@ Array = jax.Array
 PRNGKey = jax.Array
 ArrayTree = Any
 LogDensityFn = Callable[..., Array]
-"""``logdensity_fn(position) -> scalar`` for ONE point; inside the library a flat ``(dim,)`` array."""
+"""``logdensity_fn(position) -> scalar`` for ONE point; inside, the point is an array (dim,)."""
 
 
 class Evaluations(NamedTuple):
@@ -20,7 +20,7 @@ class Evaluations(NamedTuple):
 
 
 class Process(NamedTuple):
-    """Gaussian noising process ``x_t = alpha(t) x_0 + sigma(t) z``; log-SNR ``log(alpha²/sigma²)``."""
+    """Noising process ``x_t = alpha(t) x_0 + sigma(t) z``; log-SNR ``log(alpha²/sigma²)``."""
 
     alpha: Callable[[Array], Array]
     sigma: Callable[[Array], Array]
@@ -84,6 +84,20 @@ class Transition(Protocol):
         """Move ``x`` of shape (num_particles, dim) from times ``t`` to ``s < t``."""
 
 
+class Pool(NamedTuple):
+    """Weighted points that between them should touch every mode, and what they cost."""
+
+    position: Array  # (num_points, dim)
+    log_weight: Array  # (num_points,) unnormalised
+    num_evals: Evaluations
+    num_nonfinite: Array
+
+
+PoolGenerator = Callable[[PRNGKey, LogDensityFn, Pool], Pool]
+"""``(rng_key, logdensity_fn, known) -> Pool``; ``known`` is what the pilot and the user have, at
+least the example position. Evaluations of ``known`` are not counted again."""
+
+
 class StartDraws(NamedTuple):
     """Particles at a noisy level and the log density of the law they were drawn from."""
 
@@ -98,7 +112,7 @@ class StartDraws(NamedTuple):
 class Start(NamedTuple):
     """First stage of a sampler."""
 
-    sample: Callable[[PRNGKey, LogDensityFn, Process, float, Array], StartDraws]
+    sample: Callable[[PRNGKey, LogDensityFn, Process, float, Pool], StartDraws]
     num_particles: int
     is_adaptive: bool  # particles stop at levels of their own: the identity finish is then biased
 

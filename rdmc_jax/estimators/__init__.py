@@ -1,6 +1,7 @@
 """Estimators of the moments of denoising posteriors."""
 
-from .chains import chains, importance_start, warm_start
+from .chain_starts import importance_start, standardised_unit, warm_start
+from .chains import chains
 from .control_variate import plain_average, zero_variance
 from .importance import importance
 from .independent import independent
@@ -11,6 +12,7 @@ __all__ = [
     "importance_start",
     "independent",
     "plain_average",
+    "standardised_unit",
     "warm_start",
     "zero_variance",
 ]

@@ -1,6 +1,5 @@
 """Markov chains on the denoising posterior of each particle."""
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,15 +8,11 @@ import jax.numpy as jnp
 
 from ..kernels import mala
 from ..memo import memoised
-from ..posterior import log_tilt
-from ..resampling import systematic
 from ..tilted import (
-    Tilted,
     acceptance_of,
     adapted,
     evaluations_of,
     nonfinite_of,
-    retarget,
     tilted_logdensity,
     to_position,
 )
@@ -31,129 +26,31 @@ from ..types import (
     Posterior,
     PRNGKey,
 )
+from .chain_starts import (
+    ChainsState,
+    ChainStart,
+    Unit,
+    from_candidates,
+    local,
+    no_evals,
+    standardised_unit,
+    warm_start,
+)
 from .control_variate import ChainAverage, zero_variance
-from .importance import propose
 from .independent import independent
 
+Schedule = Callable[[Array], Any]
+"""Value at a level, counted from 0 at the noisiest; optax schedules are such functions."""
 
-class ChainsState(NamedTuple):
-    """The chains of one particle."""
 
-    chain: Any  # kernel states, leading axis num_chains
-    posterior: Posterior  # that they belong to
-    step_size: Array  # () dimensionless
-    spent: Evaluations  # by `init`, reported with the next update
+class _Walk(NamedTuple):
+    """Chains under way."""
+
+    chain: Any
+    step_size: Array
+    acceptance: Array  # sum over the steps
+    num_evals: Evaluations
     num_nonfinite: Array
-
-
-class ChainStart(NamedTuple):
-    """How the chains of a level begin: ``place(rng_key, logdensity_fn, make, new, state)``."""
-
-    place: Callable[..., tuple[Any, Array, Evaluations, Array]]
-
-
-def _local(posterior: Posterior) -> Tilted:
-    # a standardised target has posterior standard deviations near s/√(1+s²): with this unit the
-    # same dimensionless step suits all levels
-    unit = posterior.scale / jnp.sqrt(1 + posterior.scale**2)
-    return Tilted(lambda y: log_tilt(posterior, y), jnp.zeros_like(unit), unit)
-
-
-def _no_evals() -> Evaluations:
-    return Evaluations(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
-
-
-def _candidates(
-    rng_key: PRNGKey,
-    logdensity_fn: LogDensityFn,
-    kernel: Any,
-    posterior: Posterior,
-    num_chains: int,
-    num_candidates: int,
-    reference_scale: float,
-) -> tuple[Any, Array, Evaluations, Array]:
-    propose_key, resample_key, init_key = jax.random.split(rng_key, 3)
-    points = propose(propose_key, logdensity_fn, posterior, num_candidates, reference_scale)
-    chosen = systematic(resample_key, points.log_weight, num_chains)
-    local = _local(posterior)
-    xi = (points.position[chosen] - local.shift) / local.unit
-    chain = jax.vmap(kernel.init)(xi, jax.random.split(init_key, num_chains))
-    has_gradient = hasattr(chain, "logdensity_grad")
-    spent = Evaluations(
-        jnp.asarray(num_candidates + num_chains, jnp.int32),
-        jnp.asarray(num_chains if has_gradient else 0, jnp.int32),
-    )
-    share = jax.nn.softmax(points.log_weight)
-    ess = jnp.where(jnp.any(points.log_weight > -jnp.inf), 1 / jnp.sum(share**2), 0.0)
-    return chain, ess, spent, jnp.sum(~jnp.isfinite(points.logdensity))
-
-
-@memoised
-def importance_start(*, num_candidates: int = 64, reference_scale: float = math.inf) -> ChainStart:
-    """Begin every level anew from importance-resampled proposals, as in the paper.
-
-    Args:
-        num_candidates: proposals per particle and level; one density evaluation each.
-        reference_scale: see `importance`.
-
-    Returns:
-        A `ChainStart`.
-
-    Reference: Huang et al. (2024), arXiv 2307.02037, Section 3.2 and Algorithm 2.
-    """
-
-    def place(
-        rng_key: PRNGKey,
-        logdensity_fn: LogDensityFn,
-        kernel: Any,
-        posterior: Posterior,
-        state: ChainsState,
-        num_chains: int,
-    ) -> tuple[Any, Array, Evaluations, Array]:
-        return _candidates(
-            rng_key,
-            logdensity_fn,
-            kernel,
-            posterior,
-            num_chains,
-            num_candidates,
-            reference_scale,
-        )
-
-    return ChainStart(place)
-
-
-@memoised
-def warm_start() -> ChainStart:
-    """Begin where the previous level's chains ended, re-drawn for the new posterior.
-
-    The two posteriors differ by their Gaussian factors only, so the weights
-    ``N(y; c', s'²)/N(y; c, s²)`` that carry one to the other cost no evaluation.
-
-    Returns:
-        A `ChainStart`.
-
-    Reference: Del Moral, Doucet, Jasra (2006), J. R. Statist. Soc. B 68, Section 3.3.
-    """
-
-    def place(
-        rng_key: PRNGKey,
-        logdensity_fn: LogDensityFn,
-        kernel: Any,
-        posterior: Posterior,
-        state: ChainsState,
-        num_chains: int,
-    ) -> tuple[Any, Array, Evaluations, Array]:
-        old, new = _local(state.posterior), _local(posterior)
-        y = to_position(old, state.chain.position)
-        log_weight = log_tilt(posterior, y) - log_tilt(state.posterior, y)
-        chosen = systematic(rng_key, log_weight, num_chains)
-        chain = jax.tree.map(lambda leaf: leaf[chosen], state.chain)
-        share = jax.nn.softmax(log_weight)
-        moved = jax.vmap(lambda one: retarget(one, old, new))(chain)
-        return moved, 1 / jnp.sum(share**2), _no_evals(), jnp.zeros((), jnp.int32)
-
-    return ChainStart(place)
 
 
 @memoised
@@ -163,18 +60,20 @@ def chains(
     start: ChainStart | None = None,
     average: Callable[[Array, Array], ChainAverage] = zero_variance,
     num_chains: int = 16,
-    num_steps: int = 2,
+    num_steps: int | Schedule = 2,
+    num_kept: int | None = None,
     num_start_steps: int = 50,
     num_candidates: int = 64,
     reference_scale: float = 2.0,
-    step_size: float = 0.5,
+    step_size: float | Schedule = 0.5,
     target_acceptance: float = 0.6,
+    unit: Unit = standardised_unit,
 ) -> Estimator:
     """Estimate posterior moments by Markov chains, several per particle.
 
     Chains walk in units of ``s/√(1+s²)``, the posterior's width for a standardised target, so
     ``step_size`` is dimensionless; per particle it is adapted to ``target_acceptance`` and
-    carried across the levels (kernels that accept everything keep it).
+    carried across the levels. Unadjusted kernels, and schedules, are obeyed as they are.
 
     Args:
         kernel: factory ``(logdensity_fn, step_size) -> kernel``, ours or blackjax's
@@ -183,13 +82,15 @@ def chains(
             paper.
         average: `zero_variance` (needs gradients) or `plain_average`.
         num_chains: chains per particle, at least 2 (their scatter is the standard error).
-        num_steps: kernel steps per level, all of which enter the averages.
+        num_steps: kernel steps per level, or a schedule of them.
+        num_kept: last steps that enter the averages; all by default, one for a schedule.
         num_start_steps: kernel steps before the first level.
         num_candidates: importance candidates for the first level.
         reference_scale: of those candidates, see `importance`.
-        step_size: initial dimensionless step; squared length for Langevin kernels, length for
-            those with momentum.
+        step_size: initial step in the chains' unit, or a schedule (of optax, for instance);
+            squared length for Langevin kernels, length for those with momentum.
         target_acceptance: 0.57 is optimal for MALA, 0.65 for HMC.
+        unit: length of the chains' unit as a function of s; ``jnp.ones_like`` for none.
 
     Returns:
         An `Estimator` of the ensemble. Chains do not change modes by themselves: where the
@@ -200,94 +101,118 @@ def chains(
 
     Reference: Huang et al. (2024), arXiv 2307.02037, Algorithm 2.
     """
-    if num_chains < 2 or num_steps < 1:
+    kept = num_kept or (1 if callable(num_steps) else num_steps)
+    if num_chains < 2 or kept < 1 or (not callable(num_steps) and num_steps < kept):
         raise ValueError(
-            f"chains needs num_chains >= 2 and num_steps >= 1, but got num_chains={num_chains}, "
-            f"num_steps={num_steps}."
+            f"chains needs num_chains >= 2 and num_steps >= num_kept >= 1, but got "
+            f"num_chains={num_chains}, num_steps={num_steps}, num_kept={num_kept}."
         )
-    start = warm_start() if start is None else start
+    begin = warm_start() if start is None else start
 
-    def run(
-        rng_key: PRNGKey,
-        logdensity_fn: LogDensityFn,
-        posterior: Posterior,
-        chain: Any,
-        step_size: Array,
-        length: int,
-    ) -> tuple[Any, Array, tuple[Array, Array], tuple[Array, Evaluations, Array]]:
-        target = tilted_logdensity(logdensity_fn, _local(posterior))
+    def advance(
+        key: PRNGKey, target: LogDensityFn, walk: _Walk
+    ) -> tuple[_Walk, tuple[Array, Array]]:
+        """One kernel step of all chains of a particle."""
+        keys = jax.random.split(key, num_chains)
+        chain, info = jax.vmap(kernel(target, walk.step_size).step)(keys, walk.chain)
+        rate = jnp.mean(acceptance_of(info))
+        new_step = walk.step_size
+        if not callable(step_size):
+            new_step = adapted(walk.step_size, rate, target_acceptance)
+        gradient = getattr(chain, "logdensity_grad", jnp.zeros_like(chain.position))
+        evals = evaluations_of(chain, info, num_chains)
+        walk = _Walk(
+            chain,
+            new_step,
+            walk.acceptance + rate,
+            jax.tree.map(jnp.add, walk.num_evals, evals),
+            walk.num_nonfinite + nonfinite_of(info),
+        )
+        return walk, (chain.position, gradient)
 
-        def body(carry: Any, key: PRNGKey) -> Any:
-            chain, step_size = carry
-            keys = jax.random.split(key, num_chains)
-            chain, info = jax.vmap(kernel(target, step_size).step)(keys, chain)
-            rate = jnp.mean(acceptance_of(info))
-            gradient = getattr(chain, "logdensity_grad", jnp.zeros_like(chain.position))
-            record = (
-                rate,
-                _per_chain_total(chain, info, num_chains),
-                nonfinite_of(info),
-            )
-            step_size = adapted(step_size, rate, target_acceptance)
-            return (chain, step_size), ((chain.position, gradient), record)
-
+    def record(
+        rng_key: PRNGKey, target: LogDensityFn, walk: _Walk, length: int
+    ) -> tuple[_Walk, tuple[Array, Array]]:
         keys = jax.random.split(rng_key, length)
-        (chain, step_size), (samples, record) = jax.lax.scan(body, (chain, step_size), keys)
-        rate, evals, bad = record
-        totals = (jnp.mean(rate), Evaluations(*(jnp.sum(e) for e in evals)), jnp.sum(bad))
-        return chain, step_size, samples, totals
+        return jax.lax.scan(lambda walk, key: advance(key, target, walk), walk, keys)
+
+    def discard(rng_key: PRNGKey, target: LogDensityFn, walk: _Walk, length: Any) -> _Walk:
+        def body(k: Array, walk: _Walk) -> _Walk:
+            return advance(jax.random.fold_in(rng_key, k), target, walk)[0]
+
+        return jax.lax.fori_loop(0, length, body, walk)
+
+    def step_at(level: Array, dtype: Any) -> Array:
+        return jnp.asarray(step_size(level) if callable(step_size) else step_size, dtype)
 
     def init(rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior) -> ChainsState:
         place_key, run_key = jax.random.split(rng_key)
-        step = jnp.asarray(step_size, posterior.center.dtype)
-        make = kernel(tilted_logdensity(logdensity_fn, _local(posterior)), step)
-        chain, _, spent, bad = _candidates(
-            place_key, logdensity_fn, make, posterior, num_chains, num_candidates, reference_scale
+        dtype = posterior.center.dtype
+        step = step_at(jnp.zeros((), jnp.int32), dtype)
+        target = tilted_logdensity(logdensity_fn, local(posterior, unit))
+        placed = from_candidates(
+            place_key,
+            logdensity_fn,
+            kernel(target, step),
+            unit,
+            posterior,
+            num_chains,
+            num_candidates,
+            reference_scale,
         )
-        chain, step, _, (_, more, more_bad) = run(
-            run_key, logdensity_fn, posterior, chain, step, num_start_steps
+        walk = _Walk(
+            placed.chain, step, jnp.zeros((), dtype), placed.num_evals, placed.num_nonfinite
         )
-        total = jax.tree.map(jnp.add, spent, more)
-        return ChainsState(chain, posterior, step, total, bad + more_bad)
+        walk = discard(run_key, target, walk, num_start_steps)
+        zero = jnp.zeros((), jnp.int32)
+        return ChainsState(
+            walk.chain, posterior, walk.step_size, zero, walk.num_evals, walk.num_nonfinite
+        )
 
     def update(
         rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior, state: ChainsState
     ) -> tuple[Moments, ChainsState]:
-        place_key, run_key = jax.random.split(rng_key)
-        make = kernel(tilted_logdensity(logdensity_fn, _local(posterior)), state.step_size)
-        chain, start_ess, spent, bad = start.place(
-            place_key, logdensity_fn, make, posterior, state, num_chains
+        place_key, discard_key, record_key = jax.random.split(rng_key, 3)
+        here = local(posterior, unit)
+        target = tilted_logdensity(logdensity_fn, here)
+        step = state.step_size
+        if callable(step_size):
+            step = step_at(state.num_updates, posterior.center.dtype)
+        steps = num_steps(state.num_updates) if callable(num_steps) else num_steps
+        length = jnp.maximum(jnp.asarray(steps, jnp.int32), kept)
+        placed = begin.place(
+            place_key, logdensity_fn, kernel(target, step), unit, posterior, state, num_chains
         )
-        chain, step, (xi, gradient), (rate, evals, more_bad) = run(
-            run_key, logdensity_fn, posterior, chain, state.step_size, num_steps
+        walk = _Walk(
+            placed.chain,
+            step,
+            jnp.zeros_like(state.step_size),
+            jax.tree.map(jnp.add, state.spent, placed.num_evals),
+            state.num_nonfinite + placed.num_nonfinite,
         )
-        unit = _local(posterior).unit
-        averaged = average(unit * xi, gradient / unit)
-        # copies of few starting points are not independent chains
-        ess = averaged.ess * jnp.clip(start_ess / num_chains, 1 / num_chains, 1.0)
+        if callable(num_steps) or num_steps > kept:
+            walk = discard(discard_key, target, walk, length - kept)
+        walk, (xi, gradient) = record(record_key, target, walk, kept)
+        size = here.unit
+        averaged = average(size * xi, gradient / size)
         moments = Moments(
             mean=averaged.mean,
             variance=averaged.variance,
-            ess=ess,
+            # copies of few starting points are not independent chains
+            ess=averaged.ess * jnp.clip(placed.ess / num_chains, 1 / num_chains, 1.0),
             standard_error=averaged.standard_error,
-            log_marginal=jnp.full((), jnp.nan, unit.dtype),
-            acceptance_rate=rate,
-            num_evals=jax.tree.map(lambda *counts: sum(counts), state.spent, spent, evals),
-            num_nonfinite=state.num_nonfinite + bad + more_bad,
+            log_marginal=jnp.full_like(step, jnp.nan),
+            acceptance_rate=walk.acceptance / length,
+            num_evals=walk.num_evals,
+            num_nonfinite=walk.num_nonfinite,
         )
-        nothing = jnp.zeros_like(state.num_nonfinite)
-        return moments, ChainsState(chain, posterior, step, _no_evals(), nothing)
+        zero = jnp.zeros_like(walk.num_nonfinite)
+        return moments, ChainsState(
+            walk.chain, posterior, walk.step_size, state.num_updates + 1, no_evals(), zero
+        )
 
     def draw(rng_key: PRNGKey, state: ChainsState) -> Array:
         chosen = jax.random.randint(rng_key, (), 0, num_chains)
-        return to_position(_local(state.posterior), state.chain.position[chosen])
+        return to_position(local(state.posterior, unit), state.chain.position[chosen])
 
     return independent(Estimator(init, update, draw))
-
-
-def _per_chain_total(chain: Any, info: Any, num_chains: int) -> Evaluations:
-    """Evaluations of one step of all chains, whether or not the kernel counts its own."""
-    counted = evaluations_of(chain, info)
-    if hasattr(info, "num_integration_steps"):
-        return counted
-    return jax.tree.map(lambda count: count * num_chains, counted)

@@ -1,0 +1,196 @@
+"""One ensemble as a pure function of arrays: what jit, vmap, grad and the driver work on."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from .border import flatten, ravel_ensemble, standardised
+from .pilot import pilot
+from .pool import as_known
+from .sampler import Info, Method
+from .types import (
+    Array,
+    ArrayTree,
+    Evaluations,
+    LogDensityFn,
+    Pool,
+    PoolGenerator,
+    PRNGKey,
+)
+
+
+class PilotSize(NamedTuple):
+    """Static sizes of the pilot; None in the `Plan` leaves the user's coordinates alone."""
+
+    num_starts: int = 64
+    num_climbs: int = 16
+    num_chains: int = 256
+    num_steps: int = 48
+
+
+class Plan(NamedTuple):
+    """Everything static about a run; equal plans share one compiled program."""
+
+    method: Method
+    pilot_size: PilotSize | None  # None: the user's own coordinates
+    generator: PoolGenerator | None  # of the pool, after the pilot
+    num_replicates: int
+    num_ensembles: int  # per replicate
+    reason: str  # what was chosen and why
+
+    @property
+    def num_particles(self) -> int:
+        """Particles of one ensemble."""
+        return self.method.start.num_particles
+
+
+class Result(NamedTuple):
+    """Weighted draws of one ensemble with its record."""
+
+    position: ArrayTree  # leading axis num_particles
+    log_weight: Array  # (num_particles,) nan if the method has no density
+    info: Info  # leading axis num_steps
+
+
+class Prepared(NamedTuple):
+    """What a replicate knows before its ensembles run."""
+
+    location: Array  # (dim,)
+    scale: Array  # (dim,) of the coordinates that the method runs in
+    pool: Pool  # in those coordinates
+    logdensity_range: Array  # (2,) smallest and largest finite value the pilot's points have
+
+
+def prepare(
+    rng_key: PRNGKey,
+    logdensity_fn: LogDensityFn,
+    position: ArrayTree,
+    data: Any,
+    known: ArrayTree | None,
+    *,
+    plan: Plan,
+) -> Prepared:
+    """Pilot and pool: made once, and fixed, for all ensembles of a replicate.
+
+    Args:
+        rng_key: key.
+        logdensity_fn: the user's density.
+        position: example position.
+        data: passed to the density if not None.
+        known: points that the user knows, leading axis num_known, or None.
+        plan: static.
+
+    Returns:
+        `Prepared`, its pool's counts including the pilot's.
+    """
+    flat = flatten(logdensity_fn, position, data)
+    dim, dtype = flat.position.shape[0], flat.position.dtype
+    zero = jnp.zeros((), jnp.int32)
+    known_flat = None if known is None else ravel_ensemble(known).astype(dtype)
+    if plan.pilot_size is None:
+        points = flat.position[None] if known_flat is None else known_flat
+        evals = Evaluations(zero, zero)
+        pool = Pool(points, jnp.zeros(points.shape[0], dtype), evals, zero)
+        none = jnp.full((2,), jnp.nan, dtype)
+        return Prepared(jnp.zeros(dim, dtype), jnp.ones(dim, dtype), pool, none)
+    pilot_key, pool_key = jax.random.split(rng_key)
+    found = pilot(
+        pilot_key, flat.logdensity_fn, flat.position, known=known_flat, **plan.pilot_size._asdict()
+    )
+    points, log_weight = found.points, jnp.where(jnp.isfinite(found.logdensity), 0.0, -jnp.inf)
+    if known_flat is not None:
+        points = jnp.concatenate([points, known_flat])
+        log_weight = jnp.concatenate([log_weight, jnp.zeros(known_flat.shape[0])])
+    # particles that restart from a pool live within modes, the others come from N(0, I)
+    scale = found.width if plan.method.start.is_adaptive else found.scale
+    evals, bad = found.num_evals, found.num_nonfinite
+    u = (points - found.location) / scale
+    pool = Pool(u, log_weight.astype(dtype), Evaluations(zero, zero), zero)
+    if plan.generator is not None:
+        target = standardised(flat.logdensity_fn, found.location, scale)
+        pool = plan.generator(pool_key, target, pool)
+    counted = pool._replace(
+        num_evals=jax.tree.map(jnp.add, evals, pool.num_evals),
+        num_nonfinite=bad + pool.num_nonfinite,
+    )
+    return Prepared(found.location, scale, counted, _range(found.logdensity))
+
+
+def ensemble(
+    rng_key: PRNGKey,
+    logdensity_fn: LogDensityFn,
+    position: ArrayTree,
+    data: Any,
+    prepared: Prepared,
+    *,
+    method: Method,
+) -> Result:
+    """Run one ensemble from start to finish in the coordinates of its preparation.
+
+    Args:
+        rng_key: key.
+        logdensity_fn: the user's density.
+        position: example position.
+        data: passed to the density if not None.
+        prepared: of `prepare`.
+        method: the composition to run.
+
+    Returns:
+        A `Result` in the user's coordinates; the mean weight estimates the user's Z.
+    """
+    flat = flatten(logdensity_fn, position, data)
+    init_key, step_key = jax.random.split(rng_key)
+    location, scale, pool, _ = prepared
+    sampler = method(standardised(flat.logdensity_fn, location, scale))
+    state = sampler.init(jnp.zeros_like(location), init_key, as_known(pool))
+    keys = jax.random.split(step_key, sampler.num_steps)
+    state, info = jax.lax.scan(lambda state, key: sampler.step(key, state), state, keys)
+    x = location + scale * state.position
+    return Result(jax.vmap(flat.unravel)(x), state.log_weight, info)
+
+
+def _range(logdensity: Array) -> Array:
+    is_finite = jnp.isfinite(logdensity)
+    low = jnp.min(jnp.where(is_finite, logdensity, jnp.inf))
+    return jnp.stack([low, jnp.max(jnp.where(is_finite, logdensity, -jnp.inf))])
+
+
+def core(
+    rng_key: PRNGKey,
+    logdensity_fn: LogDensityFn,
+    position: ArrayTree,
+    data: Any = None,
+    *,
+    plan: Plan,
+) -> Result:
+    """Pilot and one ensemble in one pure function: jit it, vmap it over ``data``.
+
+    Args:
+        rng_key: key.
+        logdensity_fn: ``logdensity_fn(position)``, or with ``data`` as second argument.
+        position: example position, a PyTree of floats.
+        data: dynamic PyTree or None.
+        plan: static; see `make_plan`.
+
+    Returns:
+        A `Result`; its evaluations include the pilot's.
+
+    >>> import rdmc_jax
+    >>> plan = rdmc_jax.make_plan(dim=1)
+    >>> def density(x, data):
+    ...     return -0.5 * jnp.sum((x - data) ** 2)
+    >>> run = jax.jit(jax.vmap(
+    ...     lambda key, data: rdmc_jax.core(key, density, jnp.zeros(1), data, plan=plan)))
+    >>> result = run(jax.random.split(jax.random.key(0)), jnp.array([3.0, -20.0]))
+    >>> result.position.shape  # two posteriors in one program
+    (2, 1000, 1)
+    """
+    prepare_key, run_key = jax.random.split(rng_key)
+    prepared = prepare(prepare_key, logdensity_fn, position, data, None, plan=plan)
+    result = ensemble(run_key, logdensity_fn, position, data, prepared, method=plan.method)
+    evals = result.info.num_evals
+    first = jnp.arange(evals.gradient.shape[0]) == 0
+    spent = prepared.pool.num_evals
+    total = jax.tree.map(lambda e, p: e + jnp.where(first, p, 0), evals, spent)
+    return result._replace(info=result.info._replace(num_evals=total))

@@ -1,0 +1,129 @@
+"""Numbers that judge weighted draws: log Z, its error, bounds, effective size, tail index."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Finding(NamedTuple):
+    """One thing that `Draws.check` found."""
+
+    code: str
+    message: str
+
+
+class RDMCWarning(UserWarning):
+    """Warning raised by `Draws.check`; its text starts with the finding's code."""
+
+
+def log_mean_exp(log_weight: np.ndarray) -> float:
+    """``log mean exp``, in double precision; -inf where all weights are zero.
+
+    >>> log_mean_exp(np.log(np.array([1.0, 3.0]))) == np.log(2.0)
+    True
+    """
+    log_weight = np.asarray(log_weight, np.float64)
+    top = np.max(log_weight)
+    if not np.isfinite(top):
+        return float(top)
+    return float(top + np.log(np.mean(np.exp(log_weight - top))))
+
+
+def relative_weights(log_weight: np.ndarray) -> np.ndarray:
+    """Weights over their mean, ``w/Ẑ``; all equal where all are zero."""
+    log_weight = np.asarray(log_weight, np.float64)
+    log_z = log_mean_exp(log_weight)
+    if not np.isfinite(log_z):
+        return np.ones_like(log_weight)
+    return np.exp(log_weight - log_z)
+
+
+def weight_ess(log_weight: np.ndarray) -> float:
+    """Effective sample size ``(Σw)²/Σw²``.
+
+    >>> float(weight_ess(np.log(np.array([1.0, 1.0, 1e-30]))))
+    2.0
+    """
+    w = relative_weights(log_weight)
+    return float(np.sum(w) ** 2 / np.sum(w**2))
+
+
+def log_normalizer_error(log_weight: np.ndarray, replicate: np.ndarray) -> float:
+    """One standard error of log Ẑ: the larger of two estimates.
+
+    From the replicates, ``sd(Ẑ_r)/(Ẑ √R)`` (right whatever the particles share, but with R - 1
+    degrees of freedom only), and from the weights as if independent, ``sd(w)/(Ẑ √n)``. Few
+    replicates can agree by luck; then the second keeps the error honest.
+
+    Args:
+        log_weight: shape (num_samples,).
+        replicate: shape (num_samples,).
+
+    Returns:
+        The error; nan if there is one draw only.
+    """
+    w = relative_weights(log_weight)
+    if w.size < 2:
+        return float("nan")
+    within = float(np.std(w, ddof=1) / np.sqrt(w.size))
+    labels = np.unique(replicate)
+    if labels.size < 2:
+        return within
+    means = np.array([np.mean(w[replicate == label]) for label in labels])
+    between = float(np.std(means, ddof=1) / np.sqrt(labels.size))
+    return max(within, between)
+
+
+def tv_bound(log_weight: np.ndarray) -> float:
+    """``½ mean|w/Ẑ - 1|``: bounds the total variation of the law of the unweighted draws.
+
+    It is an estimate, about what the particles saw: a mode that none of them met makes Ẑ and
+    the bound too small alike. Finite where some weights are zero, unlike `kl_bound`.
+    """
+    return float(0.5 * np.mean(np.abs(relative_weights(log_weight) - 1)))
+
+
+def kl_bound(log_weight: np.ndarray) -> float:
+    """``log Ẑ - mean log w ≥ KL(law of the unweighted draws ‖ target)``, by data processing.
+
+    Infinite as soon as one draw has weight zero; the same caveat as for `tv_bound`.
+    """
+    log_weight = np.asarray(log_weight, np.float64)
+    if np.any(log_weight == -np.inf):
+        return float("inf")
+    return float(log_mean_exp(log_weight) - np.mean(log_weight))
+
+
+def pareto_k(log_weight: np.ndarray) -> float:
+    """Shape of a generalised Pareto law fitted to the largest weights.
+
+    Below 0.5 the weights have finite variance; above 0.7 estimates with them are unreliable.
+
+    Args:
+        log_weight: shape (num_samples,).
+
+    Returns:
+        k, or nan with fewer than 25 draws.
+
+    Reference: Zhang and Stephens (2009), Technometrics 51, Section 3; with the prior of
+    Vehtari et al. (2024), arXiv 1507.02646, Appendix G.
+    """
+    w = np.sort(relative_weights(log_weight))
+    if w.size < 25:
+        return float("nan")
+    tail = min(int(np.ceil(3 * np.sqrt(w.size))), w.size // 5)
+    excess = w[-tail:] - w[-tail - 1]
+    if excess[-1] <= 1e-12 * w[-1] or excess[0] < 0:
+        return float("-inf")  # no tail at all: weights are equal
+    excess = np.maximum(excess, 1e-12 * excess[-1])
+    num_grid = 30 + int(np.sqrt(tail))
+    quartile = excess[int(tail / 4 + 0.5) - 1]
+    grid = 1 / excess[-1] + (1 - np.sqrt(num_grid / (np.arange(1, num_grid + 1) - 0.5))) / (
+        3 * quartile
+    )
+    shape = np.mean(np.log1p(-grid[:, None] * excess), axis=1)
+    likelihood = tail * (np.log(-grid / shape) - shape - 1)
+    weight = 1 / np.sum(np.exp(np.clip(likelihood - likelihood[:, None], -700, 700)), axis=1)
+    best = np.sum(grid * weight) / np.sum(weight)
+    k = np.mean(np.log1p(-best * excess))
+    return float((tail * k + 5) / (tail + 10))

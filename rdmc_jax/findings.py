@@ -1,0 +1,116 @@
+"""What can look wrong with a run: each finding has a code, numbers and a remedy."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import diagnostics
+from .diagnostics import Finding
+
+if TYPE_CHECKING:
+    from .draws import Draws
+
+LOW_ESS = 100.0
+LOW_ESS_SHARE = 0.05
+COARSE_LOGDENSITY = 1e5
+
+
+def findings(draws: "Draws") -> list[Finding]:
+    """All findings about a run.
+
+    Codes: R101 interrupted, R102 no weights, R103 few effective draws, R104 heavy tail of the
+    weights, R105 replicates disagree, R106 inner estimates collapsed, R107 non-finite densities,
+    R108 single precision too coarse, R109 only one replicate, R110 budget exceeded.
+
+    Args:
+        draws: the run's record.
+
+    Returns:
+        A list, empty for a healthy run.
+    """
+    found = _run(draws)
+    if not draws.weighted:
+        text = "this method has no path weights: log Z, its error and the bounds are unknown."
+        return [*found, Finding("R102", text + " For weights take rdmc_jax.sample().")]
+    return found + _weights(draws)
+
+
+def _run(draws: "Draws") -> list[Finding]:
+    found = []
+    if not draws.complete:
+        text = f"the run was interrupted after {draws.num_samples} draws; these are all there are."
+        found.append(Finding("R101", text))
+    total = max(draws.num_evals.logdensity, draws.num_evals.gradient, 1)
+    if draws.num_nonfinite > 0.01 * total:
+        share = 100 * draws.num_nonfinite / total
+        text = (
+            f"the density was nan, +inf or zero at {draws.num_nonfinite:,} of {total:,} points "
+            f"({share:.0f} %), which count as zero density. Right for a target with hard edges "
+            "(a smooth map of the support onto all reals samples better); else mend the density."
+        )
+        found.append(Finding("R107", text))
+    is_single = np.asarray(draws.log_weight).dtype == np.float32
+    if is_single and draws.largest_logdensity > COARSE_LOGDENSITY:
+        text = (
+            f"|log density| reaches {draws.largest_logdensity:.1e}, where single precision "
+            "resolves no better than 0.01. Subtract a constant, or enable double precision "
+            "(jax.config.update('jax_enable_x64', True)) and pass a float64 position."
+        )
+        found.append(Finding("R108", text))
+    ess = np.asarray(draws.info.ess_median)
+    worst = int(np.nanargmin(ess)) if np.any(np.isfinite(ess)) else -1
+    if worst >= 0 and ess[worst] < 2:
+        text = (
+            f"score estimates collapsed: median inner ESS {ess[worst]:.1f} at step {worst + 1} "
+            f"of {ess.size} (log-SNR {float(np.asarray(draws.info.log_snr)[worst]):.1f}). "
+            "Raise the number of inner samples, or use chains instead of importance sampling."
+        )
+        found.append(Finding("R106", text))
+    return found
+
+
+def _weights(draws: "Draws") -> list[Finding]:
+    log_weight, replicate = np.asarray(draws.log_weight), np.asarray(draws.replicate)
+    found = []
+    num, ess = draws.num_samples, draws.ess
+    if ess < min(LOW_ESS, 0.5 * num) or ess < LOW_ESS_SHARE * num:
+        text = (
+            f"the weights have an effective sample size of {ess:.0f} of {num}. Raise max_evals, "
+            "or give known_positions if you know where modes are."
+        )
+        found.append(Finding("R103", text))
+    k = diagnostics.pareto_k(log_weight)
+    if k > 0.7:
+        text = (
+            f"the weights have a heavy tail (Pareto k {k:.2f} > 0.7): log Z and the bounds are "
+            "likely too low, and their errors too. Raise max_evals."
+        )
+        found.append(Finding("R104", text))
+    return found + _replicates(log_weight, replicate)
+
+
+def _replicates(log_weight: np.ndarray, replicate: np.ndarray) -> list[Finding]:
+    labels = np.unique(replicate)
+    if labels.size < 2:
+        text = "one replicate only: nothing checks its log Z. Ask for num_replicates=2 or more."
+        return [Finding("R109", text)]
+    parts = [log_weight[replicate == label] for label in labels]
+    logs = np.array([diagnostics.log_mean_exp(part) for part in parts])
+    errors = np.array(
+        [
+            np.std(diagnostics.relative_weights(part), ddof=1) / np.sqrt(part.size)
+            if part.size > 1
+            else np.inf
+            for part in parts
+        ]
+    )
+    low, high = int(np.argmin(logs)), int(np.argmax(logs))
+    gap, error = logs[high] - logs[low], float(np.hypot(errors[low], errors[high]))
+    if gap > 4 * error + 0.02:
+        text = (
+            f"replicates disagree about log Z: {logs[low]:.3f} and {logs[high]:.3f}, "
+            f"{gap / max(error, 1e-12):.0f} standard errors apart. Some saw modes that others "
+            "missed. Raise max_evals, or pass the draws of this run as known_positions."
+        )
+        return [Finding("R105", text)]
+    return []
