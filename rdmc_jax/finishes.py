@@ -149,8 +149,9 @@ def annealed(
     """Annealed importance sampling from ``G = N(m, V)`` to the posterior.
 
     ``log R̂ = Σ_b (β_{b+1} - β_b) [log π(y_b) N(x; αy_b, σ²) - log G(y_b)]``, one kernel step per
-    temperature. The step size of each temperature is adapted on a copy of some particles whose
-    results are thrown away, then frozen: the estimate is exactly unbiased.
+    temperature. The step size is adapted by copies of some particles, with randomness of their
+    own, that are thrown away: for the particles themselves it is frozen, and the estimate exactly
+    unbiased.
 
     Args:
         kernel: factory of the inner kernel, ours or blackjax's; it must leave its density
@@ -176,61 +177,6 @@ def annealed(
             "gaussian_finish() is the finish without temperatures."
         )
 
-    def run(
-        rng_key: PRNGKey,
-        logdensity_fn: LogDensityFn,
-        paths: _Anneal,
-        step_sizes: Array,
-        is_pilot: bool,
-    ) -> tuple[Array, Array, Array, Array, Evaluations, Array]:
-        """AIS of all ``paths``; the pilot adapts from ``step_sizes[0]``, the run obeys them."""
-        num_particles = paths.mean.shape[0]
-        start_key, init_key, scan_key = jax.random.split(rng_key, 3)
-        xi = jax.random.normal(start_key, paths.mean.shape, paths.mean.dtype)
-        beta = jnp.arange(1, num_temperatures + 2, dtype=xi.dtype) / (num_temperatures + 1)
-
-        def begin(path: _Anneal, xi: Array, key: PRNGKey) -> tuple[Any, Array]:
-            tilted = path.tilted(beta[0])
-            state = kernel(tilted_logdensity(logdensity_fn, tilted), step_sizes[0]).init(xi, key)
-            return state, beta[0] * path.log_ratio(tilted, state)
-
-        state, log_weight = jax.vmap(begin)(paths, xi, jax.random.split(init_key, num_particles))
-        first_bad = jnp.sum(~jnp.isfinite(state.logdensity), dtype=jnp.int32)
-
-        def body(carry: Any, step: Any) -> Any:
-            state, log_weight, adapting = carry
-            key, now, then, frozen = step
-            h = adapting if is_pilot else frozen
-
-            def move(path: _Anneal, state: Any, key: PRNGKey) -> tuple[Any, Array, Any]:
-                old, new = path.tilted(now), path.tilted(then)
-                state, info = kernel(tilted_logdensity(logdensity_fn, old), h).step(key, state)
-                increment = (then - now) * path.log_ratio(old, state)
-                return retarget(state, old, new), increment, info
-
-            keys = jax.random.split(key, num_particles)
-            state, increment, info = jax.vmap(move)(paths, state, keys)
-            rate = acceptance_of(info)
-            counted = evaluations_of(state, info, num_particles)
-            adapting = adapted(adapting, jnp.mean(rate), target_acceptance)
-            record = (h, rate, counted, nonfinite_of(info))
-            return (state, log_weight + increment, adapting), record
-
-        steps = (
-            jax.random.split(scan_key, num_temperatures),
-            beta[:-1],
-            beta[1:],
-            step_sizes,
-        )
-        (state, log_weight, _), record = jax.lax.scan(
-            body, (state, log_weight, step_sizes[0]), steps
-        )
-        used, rate, counted, bad = record
-        y = paths.mean + jnp.sqrt(paths.variance) * state.position
-        log_weight = jnp.where(jnp.isnan(log_weight), -jnp.inf, log_weight)
-        evals = Evaluations(*(jnp.sum(c) + num_particles * (jnp.max(c) > 0) for c in counted))
-        return y, log_weight, used, jnp.mean(rate, axis=0), evals, first_bad + jnp.sum(bad)
-
     def sample(
         rng_key: PRNGKey,
         logdensity_fn: LogDensityFn,
@@ -239,24 +185,55 @@ def annealed(
         t: Array,
         moments: Moments,
     ) -> FinishDraws:
-        pilot_key, run_key = jax.random.split(rng_key)
+        start_key, init_key, scan_key = jax.random.split(rng_key, 3)
         posterior = posterior_at(process, x, t)
-        variance = reference(moments, posterior.scale)
-        paths = _Anneal(posterior, moments.mean, variance)
-        guess = jnp.full((num_temperatures,), step_size * x.shape[-1] ** (-1 / 3), x.dtype)
-        some = jax.tree.map(lambda leaf: leaf[:num_pilot], paths)
-        _, _, steps, _, pilot_evals, pilot_bad = run(
-            pilot_key, logdensity_fn, some, guess, is_pilot=True
-        )
-        y, log_ratio, _, rate, evals, bad = run(
-            run_key, logdensity_fn, paths, steps, is_pilot=False
-        )
+        own = _Anneal(posterior, moments.mean, reference(moments, posterior.scale))
+        num_particles, dim = x.shape
+        # copies of the first particles, with randomness of their own, go ahead and set the steps
+        paths = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf[:num_pilot]]), own)
+        total = num_particles + min(num_pilot, num_particles)
+        xi = jax.random.normal(start_key, (total, dim), x.dtype)
+        beta = jnp.arange(1, num_temperatures + 2, dtype=x.dtype) / (num_temperatures + 1)
+        first_step = jnp.asarray(step_size * dim ** (-1 / 3), x.dtype)
+
+        def begin(path: _Anneal, xi: Array, key: PRNGKey) -> tuple[Any, Array]:
+            tilted = path.tilted(beta[0])
+            state = kernel(tilted_logdensity(logdensity_fn, tilted), first_step).init(xi, key)
+            return state, beta[0] * path.log_ratio(tilted, state)
+
+        state, log_weight = jax.vmap(begin)(paths, xi, jax.random.split(init_key, total))
+        first_bad = jnp.sum(~jnp.isfinite(state.logdensity), dtype=jnp.int32)
+
+        def body(carry: Any, step: Any) -> Any:
+            state, log_weight, h = carry
+            key, now, then = step
+
+            def move(path: _Anneal, state: Any, key: PRNGKey) -> tuple[Any, Array, Any]:
+                old, new = path.tilted(now), path.tilted(then)
+                state, info = kernel(tilted_logdensity(logdensity_fn, old), h).step(key, state)
+                increment = (then - now) * path.log_ratio(old, state)
+                return retarget(state, old, new), increment, info
+
+            keys = jax.random.split(key, total)
+            state, increment, info = jax.vmap(move)(paths, state, keys)
+            rate = jnp.broadcast_to(acceptance_of(info), (total,))
+            # only the copies decide: for the particles themselves h is a frozen number
+            h = adapted(h, jnp.mean(rate[num_particles:]), target_acceptance)
+            record = (rate[:num_particles], evaluations_of(state, info, total), nonfinite_of(info))
+            return (state, log_weight + increment, h), record
+
+        steps = (jax.random.split(scan_key, num_temperatures), beta[:-1], beta[1:])
+        (state, log_weight, _), record = jax.lax.scan(body, (state, log_weight, first_step), steps)
+        rate, counted, bad = record
+        y = own.mean + jnp.sqrt(own.variance) * state.position[:num_particles]
+        log_ratio = log_weight[:num_particles]
+        log_ratio = jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio)
         return FinishDraws(
             position=y,
             log_weight=log_ratio + _log_noise_constant(process, x, t),
-            acceptance_rate=rate,
-            num_evals=jax.tree.map(jnp.add, pilot_evals, evals),
-            num_nonfinite=pilot_bad + bad,
+            acceptance_rate=jnp.mean(rate, axis=0),
+            num_evals=Evaluations(*(jnp.sum(c) + total * (jnp.max(c) > 0) for c in counted)),
+            num_nonfinite=first_bad + jnp.sum(bad),
         )
 
     return Finish(sample, needs_moments=True, needs_fixed_level=False)
