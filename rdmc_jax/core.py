@@ -105,7 +105,7 @@ def prepare(
     # particles that restart from a pool live within modes, the others come from N(0, I)
     scale = found.width if plan.method.start.is_adaptive else found.scale
     evals, bad = found.num_evals, found.num_nonfinite
-    u = (points - found.location) / scale
+    u = (points - found.location[None, :]) / scale[None, :]
     pool = Pool(u, log_weight.astype(dtype), Evaluations(zero, zero), zero)
     if plan.generator is not None:
         target = standardised(flat.logdensity_fn, found.location, scale)
@@ -146,7 +146,7 @@ def ensemble(
     state = sampler.init(jnp.zeros_like(location), init_key, as_known(pool))
     keys = jax.random.split(step_key, sampler.num_steps)
     state, info = jax.lax.scan(lambda state, key: sampler.step(key, state), state, keys)
-    x = location + scale * state.position
+    x = location[None, :] + scale[None, :] * state.position
     return Result(jax.vmap(flat.unravel)(x), state.log_weight, info)
 
 

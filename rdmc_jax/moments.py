@@ -31,7 +31,7 @@ def _weighted(positions: Array, log_weight: Array) -> tuple[Array, Array, Array]
         jnp.isfinite(log_sum), jnp.exp(log_weight - log_sum), 1 / log_weight.shape[0]
     )[:, None]
     mean = jnp.sum(share * positions, axis=0)
-    return log_sum, mean, jnp.sum(share * (positions - mean) ** 2, axis=0)
+    return log_sum, mean, jnp.sum(share * (positions - mean[None, :]) ** 2, axis=0)
 
 
 def from_samples(positions: Array, log_weight: Array) -> WeightedSums:

@@ -69,7 +69,7 @@ def _look(logdensity_fn: LogDensityFn, x: Array, rng_key: PRNGKey) -> _Local:
     values, vectors = jnp.linalg.eigh(hessian * unit[:, None] * unit[None, :])
     curvature = jnp.maximum(jnp.abs(values), 1e-3)
     newton = unit * (vectors @ ((vectors.T @ (unit * gradient)) / curvature))
-    deviation = unit * jnp.sqrt(jnp.sum(vectors**2 / curvature, axis=1))
+    deviation = unit * jnp.sqrt(jnp.sum(vectors**2 / curvature[None, :], axis=1))
     log_mass = value - 0.5 * jnp.sum(jnp.log(curvature)) + jnp.sum(jnp.log(unit))
     return _Local(x, value, newton, deviation, log_mass)
 
@@ -82,7 +82,7 @@ def _climb(
 
     def body(x: Array, key: PRNGKey) -> tuple[Array, tuple[_Local, Array]]:
         here = _look(logdensity_fn, x, key)
-        tries = x + lengths[:, None] * here.newton
+        tries = x[None, :] + lengths[:, None] * here.newton[None, :]
         values = jax.vmap(logdensity_fn)(tries)
         values = jnp.where(jnp.isfinite(values), values, -jnp.inf)
         return tries[jnp.argmax(values)], (here, jnp.sum(values == -jnp.inf, dtype=jnp.int32))
@@ -124,7 +124,7 @@ def pilot(
     guess = jnp.where(first.deviation < 1e10, first.deviation, 1 + jnp.abs(position))
     reach = 2.0 ** jnp.linspace(-1.0, 12.0, num_starts, dtype=dtype)
     noise = jax.random.normal(start_key, (num_starts, dim), dtype)
-    starts = (position + reach[:, None] * guess * noise).at[0].set(position)
+    starts = (position[None, :] + reach[:, None] * guess[None, :] * noise).at[0].set(position)
     if known is not None:
         starts = jnp.concatenate([starts, known.astype(dtype)])
     climb_keys = jax.random.split(climb_key, starts.shape[0])
@@ -147,7 +147,7 @@ def pilot(
     scale = jnp.std(state.position, axis=0)
     scale = jnp.where(scale > 0, scale, jnp.median(begin.deviation, axis=0))
     # curvature says how wide modes are; their geometric mean, because widths span decades
-    deviation = jnp.minimum(begin.deviation, 3 * scale)
+    deviation = jnp.minimum(begin.deviation, 3 * scale[None, :])
     width = jnp.exp(jnp.mean(jnp.log(deviation), axis=0))
     hessian_cost = min(dim, NUM_PROBES if dim > MAX_NEWTON_DIM else dim)
     climbs = 1 + starts.shape[0] * num_climbs
@@ -162,7 +162,7 @@ def _crowding(met: _Local) -> Array:
     """Number of points within the Gaussian that the curvature at each point describes."""
 
     def one(x: Array, deviation: Array) -> Array:
-        z = (met.x - x) / (2 * deviation)
+        z = (met.x - x[None, :]) / (2 * deviation[None, :])
         return jnp.sum(jnp.exp(-0.5 * jnp.sum(z * z, axis=-1)))
 
     return jnp.maximum(jax.lax.map(lambda p: one(*p), (met.x, met.deviation), batch_size=64), 1.0)

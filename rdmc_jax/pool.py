@@ -65,7 +65,9 @@ def broad_chains(
         dim, dtype = known.position.shape[1], known.position.dtype
         start_key, scan_key = jax.random.split(rng_key)
         center, breadth = spread(known, factor)
-        x = center + breadth * jax.random.normal(start_key, (num_chains, dim), dtype)
+        x = center[None, :] + breadth[None, :] * jax.random.normal(
+            start_key, (num_chains, dim), dtype
+        )
         state = jax.vmap(mala(logdensity_fn, 1.0).init)(x)
         step_size = jnp.full((num_chains,), first_step, dtype)
 

@@ -36,8 +36,8 @@ def log_tilt(posterior: Posterior, position: Array) -> Array:
     Returns:
         Shape (...).
     """
-    z = (position - posterior.center) / column(posterior.scale)
-    return -0.5 * jnp.sum(z * z, axis=-1)
+    offset = position - jnp.broadcast_to(posterior.center, position.shape)
+    return -0.5 * jnp.sum(offset**2, axis=-1) / posterior.scale**2
 
 
 def posterior_logdensity(logdensity_fn: LogDensityFn, posterior: Posterior) -> LogDensityFn:

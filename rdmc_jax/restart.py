@@ -77,12 +77,12 @@ def pooled_moments(x: Array, sigma: Array, pool: Pool) -> tuple[Array, Array, Ar
     """
 
     def one(x: Array, sigma: Array) -> tuple[Array, Array, Array, Array]:
-        z = (x - pool.position) / sigma
+        z = (x[None, :] - pool.position) / sigma
         log_kernel = pool.log_weight - 0.5 * jnp.sum(z * z, axis=-1)
         log_sum = jax.nn.logsumexp(log_kernel)
         share = jnp.exp(log_kernel - log_sum)[:, None]
         mean = jnp.sum(share * pool.position, axis=0)
-        variance = jnp.sum(share * (pool.position - mean) ** 2, axis=0)
+        variance = jnp.sum(share * (pool.position - mean[None, :]) ** 2, axis=0)
         log_density = log_sum - 0.5 * x.shape[0] * jnp.log(2 * jnp.pi * sigma**2)
         return log_density, 1 / jnp.sum(share**2), mean, variance
 
@@ -159,14 +159,16 @@ def noised_pool(
         pool_key, member_key, noise_key = jax.random.split(rng_key, 3)
         pool = make(pool_key, logdensity_fn, known)
         mean = jnp.average(pool.position, axis=0, weights=jnp.exp(pool.log_weight))
-        spread = jnp.average((pool.position - mean) ** 2, axis=0, weights=jnp.exp(pool.log_weight))
+        spread = jnp.average(
+            (pool.position - mean[None, :]) ** 2, axis=0, weights=jnp.exp(pool.log_weight)
+        )
         widest = jnp.sqrt(jnp.max(spread)) + 1e-6
         sigmas = 2 * widest * 2.0 ** (-jnp.arange(NUM_SIGMAS, dtype=dtype) / 4)
         member = pool.position[systematic(member_key, pool.log_weight, num_particles)]
         finer = jnp.append(sigmas[1:], 0.0)
         steps = jnp.sqrt(sigmas**2 - finer**2)[:, None, None]
         noise = steps * jax.random.normal(noise_key, (NUM_SIGMAS, *member.shape), dtype)
-        paths = member + jnp.cumsum(noise[::-1], axis=0)[::-1]
+        paths = member[None] + jnp.cumsum(noise[::-1], axis=0)[::-1]
         level = stop_levels(paths, sigmas, pool, threshold)
         x = jnp.take_along_axis(paths, level[None, :, None], axis=0)[0]
         sigma = sigmas[level]
@@ -200,7 +202,7 @@ def ensemble_shrunk(moments: Moments, scale: Array) -> Array:
     """
     n = column(moments.ess)
     scale2 = column(scale) ** 2
-    average = scale2 * jnp.mean(moments.variance / scale2, axis=0)
+    average = scale2 * jnp.mean(moments.variance / scale2, axis=0, keepdims=True)
     shrunk = (n * moments.variance + SHRINKAGE * average) / (n + SHRINKAGE)
     return shrunk * (1 + 2 / n) + 1e-6 * scale2
 

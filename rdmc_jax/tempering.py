@@ -73,7 +73,9 @@ def tempered_smc(
         dim, dtype = known.position.shape[1], known.position.dtype
         center, breadth = spread(known, factor)
         start_key, loop_key = jax.random.split(rng_key)
-        x = center + breadth * jax.random.normal(start_key, (num_particles, dim), dtype)
+        x = center[None, :] + breadth[None, :] * jax.random.normal(
+            start_key, (num_particles, dim), dtype
+        )
         plain = Tilted(lambda y: jnp.zeros((), dtype), 0.0, jnp.ones(dim, dtype))
         state = jax.vmap(mala(logdensity_fn, 1.0).init)(x)
 
@@ -100,7 +102,7 @@ def tempered_smc(
 
         def one_round(carry: _Tempered) -> _Tempered:
             resample_key, move_key = jax.random.split(jax.random.fold_in(loop_key, carry.rounds))
-            log_ratio = carry.state.logdensity - broad(carry.state.position)
+            log_ratio = carry.state.logdensity - jax.vmap(broad)(carry.state.position)
             log_ratio = jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio)
             beta = _next_beta(log_ratio, carry.beta, 0.5)
             delta = beta - carry.beta

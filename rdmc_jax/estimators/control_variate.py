@@ -65,10 +65,10 @@ def zero_variance(positions: Array, gradients: Array) -> ChainAverage:
     Reference: Mira, Solgi, Imparato (2013), Stat. Comput. 23, Eq. (9).
     """
     plain = plain_average(positions, gradients)
-    y = positions - plain.mean
-    g = gradients - jnp.mean(gradients, axis=(0, 1))
+    y = positions - plain.mean[None, None, :]
+    g = gradients - jnp.mean(gradients, axis=(0, 1), keepdims=True)
     tiny = jnp.finfo(y.dtype).tiny
     slope = -jnp.mean(y * g, axis=(0, 1)) / jnp.maximum(jnp.mean(g * g, axis=(0, 1)), tiny)
-    corrected = positions + jnp.maximum(slope, 0.0) * gradients
+    corrected = positions + jnp.maximum(slope, 0.0)[None, None, :] * gradients
     mean, error2 = _between_chains(corrected)
     return plain._replace(mean=mean, standard_error=jnp.sqrt(error2))

@@ -51,7 +51,7 @@ def propose(
         ratio = posterior.scale / reference_scale
         shrink = 1 / (1 + ratio**2)
     noise = jax.random.normal(rng_key, (num_samples, *posterior.center.shape), dtype)
-    position = shrink * posterior.center + posterior.scale * jnp.sqrt(shrink) * noise
+    position = shrink * posterior.center[None, :] + posterior.scale * jnp.sqrt(shrink) * noise
     logdensity = jax.vmap(logdensity_fn)(position)
     log_weight = logdensity
     if not math.isinf(reference_scale):
