@@ -1,0 +1,33 @@
+"""Everything shown is run: the README's Python blocks and the notebooks."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
+
+
+def test_the_blocks_of_the_readme_run_in_order_and_say_what_they_claim(capsys):
+    names: dict = {}
+    blocks = BLOCK.findall((ROOT / "README.md").read_text())
+    assert len(blocks) == 2
+    exec(blocks[0], names)
+    assert abs(names["weight"] - 2 / 3) < 4 * names["error"]
+    assert abs(names["draws"].log_normalizer - 2.0) < 4 * names["draws"].log_normalizer_error
+    assert "weight ESS" in capsys.readouterr().out
+    exec(blocks[1], names)
+    assert names["draws"].num_samples == 1024
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.name)
+def test_the_notebook_runs(path):
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(ROOT)}}).execute()
+    outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
+    assert outputs
+    assert all(output.output_type != "error" for output in outputs)
