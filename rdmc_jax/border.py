@@ -60,14 +60,66 @@ def check_position(position: ArrayTree) -> None:
             )
 
 
-def flatten(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any = None) -> Flat:
-    """The density as a guarded function of one flat array.
+def dimension(position: ArrayTree) -> int:
+    """Number of coordinates of a position."""
+    return int(sum(jnp.size(leaf) for leaf in jax.tree.leaves(position)))
+
+
+def _call(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any) -> Any:
+    return logdensity_fn(position) if data is None else logdensity_fn(position, data)
+
+
+def checked_value(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any = None) -> Array:
+    """The density at the example position, after the static checks of both.
 
     Args:
-        logdensity_fn: ``logdensity_fn(position)`` or, if ``data`` is given,
-            ``logdensity_fn(position, data)``; a scalar for one point.
+        logdensity_fn: ``logdensity_fn(position)`` or ``logdensity_fn(position, data)``.
         position: example point.
-        data: passed through to the density.
+        data: passed to the density if not None.
+
+    Returns:
+        The unguarded value, a scalar.
+
+    Raises:
+        TypeError: if the position or the density's value has a wrong type or shape.
+        ValueError: if the position holds no numbers.
+    """
+    check_position(position)
+    value = _call(logdensity_fn, jax.tree.map(jnp.asarray, position), data)
+    leaves = jax.tree.leaves(value)
+    shapes = [jnp.shape(leaf) for leaf in leaves]
+    if shapes != [()] or value is not leaves[0]:
+        got = f"shape {shapes[0]}" if len(shapes) == 1 else f"a tree with shapes {shapes}"
+        raise TypeError(
+            f"logdensity_fn must return a scalar for one position, but returned {got} for "
+            f"leaves {_shapes(position)}. Pass the density of a single point (rdmc_jax applies "
+            "vmap itself); if the axis is data, sum over it."
+        )
+    if not jnp.issubdtype(jnp.result_type(value), jnp.floating):
+        raise TypeError(
+            "logdensity_fn must return a real floating-point number, but returned dtype "
+            f"{jnp.result_type(value)}."
+        )
+    return jnp.asarray(value)
+
+
+def bind(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any = None) -> Flat:
+    """The density as a guarded function of one flat array; checks nothing (see `flatten`)."""
+    flat, unravel = ravel_pytree(jax.tree.map(jnp.asarray, position))
+
+    def fn(x: Array) -> Array:
+        return _call(logdensity_fn, unravel(x), data).astype(x.dtype)
+
+    return Flat(guarded(fn), flat, unravel)
+
+
+def flatten(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any = None) -> Flat:
+    """The density as a guarded function of one flat array, after the checks of `checked_value`.
+
+    Args:
+        logdensity_fn: ``logdensity_fn(position)`` or ``logdensity_fn(position, data)``.
+        position: example point.
+        data: passed to the density if not None.
 
     Returns:
         `Flat`.
@@ -82,32 +134,8 @@ def flatten(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any = None) 
     -1.0
     """
     check_position(position)
-    position = jax.tree.map(jnp.asarray, position)
-    flat, unravel = ravel_pytree(position)
-
-    def call(tree: ArrayTree) -> Array:
-        return logdensity_fn(tree) if data is None else logdensity_fn(tree, data)
-
-    value = jax.eval_shape(call, position)
-    leaves = jax.tree.leaves(value)
-    if len(leaves) != 1 or leaves[0].shape != () or not hasattr(value, "shape"):
-        got = [leaf.shape for leaf in leaves]
-        raise TypeError(
-            f"logdensity_fn must return a scalar for one position, but returned "
-            f"{'shape ' + str(got[0]) if len(got) == 1 else 'a tree with shapes ' + str(got)} for "
-            f"leaves {_shapes(position)}. Pass the density of a single point (rdmc_jax applies "
-            "vmap itself); if the axis is data, sum over it."
-        )
-    if not jnp.issubdtype(value.dtype, jnp.floating):
-        raise TypeError(
-            f"logdensity_fn must return a real floating-point number, but returned dtype "
-            f"{value.dtype}."
-        )
-
-    def fn(x: Array) -> Array:
-        return call(unravel(x)).astype(x.dtype)
-
-    return Flat(guarded(fn), flat, unravel)
+    jax.eval_shape(lambda p: checked_value(logdensity_fn, p, data), position)
+    return bind(logdensity_fn, position, data)
 
 
 def ravel_ensemble(position: ArrayTree) -> Array:

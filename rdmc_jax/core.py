@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .border import flatten, ravel_ensemble, standardised
+from .border import bind, flatten, ravel_ensemble, standardised
 from .pilot import pilot
 from .pool import as_known
 from .sampler import Info, Method
@@ -139,7 +139,7 @@ def ensemble(
     Returns:
         A `Result` in the user's coordinates; the mean weight estimates the user's Z.
     """
-    flat = flatten(logdensity_fn, position, data)
+    flat = bind(logdensity_fn, position, data)
     init_key, step_key = jax.random.split(rng_key)
     location, scale, pool, _ = prepared
     sampler = method(standardised(flat.logdensity_fn, location, scale))

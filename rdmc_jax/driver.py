@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import diagnostics
-from .border import check_position, flatten
+from .border import check_position, checked_value, dimension
 from .core import PilotSize, Plan, Prepared, Result, ensemble, prepare
 from .draws import Draws
 from .planning import make_plan
@@ -18,6 +18,7 @@ from .progress import reporter
 from .sampler import Method
 from .types import ArrayTree, Evaluations, LogDensityFn, PRNGKey
 
+_value = jax.jit(checked_value, static_argnames="logdensity_fn")
 _prepare = jax.jit(prepare, static_argnames=("logdensity_fn", "plan"))
 
 
@@ -53,8 +54,17 @@ def typed_key(rng_key: PRNGKey) -> PRNGKey:
     )
 
 
-def _check_values(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any) -> None:
-    """Data-dependent checks that are cheap on the host: the example position itself."""
+def checked_example(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any) -> ArrayTree:
+    """The example position as arrays, after all checks of it and of the density there.
+
+    The density is called under jit, so that a second run with the same function traces nothing.
+
+    Raises:
+        TypeError: for leaves or a density of a wrong type or shape.
+        ValueError: for an empty position, or values that are not numbers.
+    """
+    check_position(position)
+    position = jax.tree.map(jnp.asarray, position)
     for path, leaf in jax.tree_util.tree_leaves_with_path(position):
         bad = np.asarray(leaf)[~np.isfinite(np.asarray(leaf))]
         if bad.size:
@@ -62,12 +72,13 @@ def _check_values(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any) -
                 f"position leaf {jax.tree_util.keystr(path) or 'position'} holds {bad.flat[0]}: "
                 "the example position must be finite. Zeros will do if nothing is known."
             )
-    value = logdensity_fn(position) if data is None else logdensity_fn(position, data)
+    value = float(_value(logdensity_fn, position, data))
     if np.isnan(value) or value == np.inf:
         raise ValueError(
-            f"logdensity_fn returned {float(value)} at the example position {position!r}. It must "
-            "be a number, or -inf for zero density: check it there, or pass another position."
+            f"logdensity_fn returned {value} at the example position {position!r}. It must be a "
+            "number, or -inf for zero density: check it there, or pass another position."
         )
+    return position
 
 
 def sample(
@@ -136,13 +147,9 @@ def sample(
         if value is not None:
             raise ValueError(f"{name}={value!r} is not supported yet. Leave it out.")
     key = typed_key(rng_key)
-    check_position(position)
-    # a dtype change of a Python float would be a new program: fix it once
-    position = jax.tree.map(jnp.asarray, position)
-    flat = flatten(logdensity_fn, position, data)
-    _check_values(logdensity_fn, position, data)
+    position = checked_example(logdensity_fn, position, data)
     plan = make_plan(
-        dim=flat.position.shape[0],
+        dim=dimension(position),
         num_samples=int(num_samples),
         num_replicates=num_replicates,
         method=method,

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from .border import check_position, flatten
+from .border import dimension
 from .draws import Draws
-from .driver import run_plan, typed_key
+from .driver import checked_example, run_plan, typed_key
 from .estimators import chains, importance_start, plain_average
 from .finishes import identity
 from .grids import time_grid
@@ -120,9 +120,7 @@ def paper(
     Reference: Huang et al. (2024), arXiv 2307.02037, Algorithms 1 and 2.
     """
     key = typed_key(rng_key)
-    check_position(position)
-    position = jax.tree.map(jnp.asarray, position)
-    dim = flatten(logdensity_fn, position, data).position.shape[0]
+    position = checked_example(logdensity_fn, position, data)
     share = max(1, num_samples // (num_replicates or (4 if num_samples >= 4000 else 2)))
     method = paper_method(
         num_particles=min(1024, 1 << (share - 1).bit_length()),
@@ -137,7 +135,7 @@ def paper(
         start_scale=start_scale,
     )
     plan = make_plan(
-        dim=dim,
+        dim=dimension(position),
         num_samples=num_samples,
         num_replicates=num_replicates,
         method=method,

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .border import flatten, ravel_ensemble
+from .border import bind, flatten, ravel_ensemble
 from .memo import memoised
 from .posterior import posterior_at
 from .processes import ornstein_uhlenbeck
@@ -204,7 +204,7 @@ def _bind(method: Method, logdensity_fn: LogDensityFn, data: Any) -> Sampler:
         )
 
     def finish_step(rng_key: PRNGKey, state: State, moments: Moments | None) -> _Moved:
-        flat = flatten(logdensity_fn, one_of(state), data)
+        flat = bind(logdensity_fn, one_of(state), data)
         x, t = ravel_ensemble(state.position), state.time
         end = finish.sample(rng_key, flat.logdensity_fn, process, x, t, moments)
         position = jax.vmap(flat.unravel)(end.position)
@@ -219,7 +219,7 @@ def _bind(method: Method, logdensity_fn: LogDensityFn, data: Any) -> Sampler:
 
     def level_step(rng_key: PRNGKey, state: State, moments: Moments) -> _Moved:
         draw_key, move_key = jax.random.split(rng_key)
-        unravel = flatten(logdensity_fn, one_of(state), data).unravel
+        unravel = bind(logdensity_fn, one_of(state), data).unravel
         x, t = ravel_ensemble(state.position), state.time
         s = jnp.full_like(t, jnp.asarray(times, t.dtype)[state.num_done + 1])
         drawn = estimator.draw(draw_key, state.estimator)
@@ -234,7 +234,7 @@ def _bind(method: Method, logdensity_fn: LogDensityFn, data: Any) -> Sampler:
         )
 
     def estimate(rng_key: PRNGKey, state: State) -> tuple[Moments, Any]:
-        flat = flatten(logdensity_fn, one_of(state), data)
+        flat = bind(logdensity_fn, one_of(state), data)
         x = ravel_ensemble(state.position)
         posterior = posterior_at(process, x, state.time)
         return estimator.update(rng_key, flat.logdensity_fn, posterior, state.estimator)
