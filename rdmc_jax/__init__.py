@@ -11,6 +11,8 @@ from .estimators import (
     importance_start,
     independent,
     plain_average,
+    pooled_importance,
+    pooled_start,
     warm_start,
     zero_variance,
 )
@@ -61,6 +63,8 @@ __all__ = [
     "ornstein_uhlenbeck",
     "paper",
     "plain_average",
+    "pooled_importance",
+    "pooled_start",
     "problems",
     "rdmc",
     "reweighted",

@@ -5,6 +5,7 @@ from .chains import chains
 from .control_variate import plain_average, zero_variance
 from .importance import importance
 from .independent import independent
+from .pooled import pooled_importance, pooled_start
 
 __all__ = [
     "chains",
@@ -12,6 +13,8 @@ __all__ = [
     "importance_start",
     "independent",
     "plain_average",
+    "pooled_importance",
+    "pooled_start",
     "standardised_unit",
     "warm_start",
     "zero_variance",

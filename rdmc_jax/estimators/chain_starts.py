@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from ..memo import memoised
 from ..posterior import log_tilt
 from ..resampling import systematic
-from ..tilted import Tilted, retarget, to_position
-from ..types import Array, Evaluations, LogDensityFn, Posterior, PRNGKey
+from ..tilted import Tilted, retarget, tilted_logdensity, to_position
+from ..types import Array, Evaluations, KernelFactory, LogDensityFn, Posterior, PRNGKey
 from .importance import propose
 
 Unit = Callable[[Array], Array]
@@ -29,19 +29,30 @@ class ChainsState(NamedTuple):
     num_nonfinite: Array
 
 
-class Placed(NamedTuple):
-    """Chains placed on a posterior."""
+class SharedMoments(NamedTuple):
+    """Moments of each posterior from the points of all particles, where these suffice."""
 
-    chain: Any
-    ess: Array  # of the weights they were chosen by
+    mean: Array  # (num_particles, dim)
+    variance: Array  # (num_particles, dim)
+    ess: Array  # (num_particles,)
+    is_enough: Array  # (num_particles,) whether to use them
+
+
+class Placed(NamedTuple):
+    """Chains placed on posteriors; leading axis num_particles."""
+
+    chain: Any  # and num_chains
+    ess: Array  # of the weights they were chosen by, in chains
     num_evals: Evaluations
     num_nonfinite: Array
+    shared: SharedMoments | None = None  # what all particles' points say about each posterior
 
 
 class ChainStart(NamedTuple):
-    """How the chains of a level begin.
+    """How the chains of a level begin, for the whole ensemble.
 
-    ``place(rng_key, logdensity_fn, kernel, unit, posterior, state, num_chains) -> Placed``
+    ``place(rng_key, logdensity_fn, kernel, unit, posterior, state, num_chains) -> Placed`` with
+    ``kernel`` a factory.
     """
 
     place: Callable[..., Placed]
@@ -111,22 +122,20 @@ def importance_start(*, num_candidates: int = 64, reference_scale: float = math.
     def place(
         rng_key: PRNGKey,
         logdensity_fn: LogDensityFn,
-        kernel: Any,
+        kernel: KernelFactory,
         unit: Unit,
         posterior: Posterior,
         state: ChainsState,
         num_chains: int,
     ) -> Placed:
-        return from_candidates(
-            rng_key,
-            logdensity_fn,
-            kernel,
-            unit,
-            posterior,
-            num_chains,
-            num_candidates,
-            reference_scale,
-        )
+        def one(key: PRNGKey, own: Posterior, step: Array) -> Placed:
+            made = kernel(tilted_logdensity(logdensity_fn, local(own, unit)), step)
+            return from_candidates(
+                key, logdensity_fn, made, unit, own, num_chains, num_candidates, reference_scale
+            )
+
+        keys = jax.random.split(rng_key, posterior.scale.shape[0])
+        return jax.vmap(one)(keys, posterior, state.step_size)
 
     return ChainStart(place)
 
@@ -147,19 +156,23 @@ def warm_start() -> ChainStart:
     def place(
         rng_key: PRNGKey,
         logdensity_fn: LogDensityFn,
-        kernel: Any,
+        kernel: KernelFactory,
         unit: Unit,
         posterior: Posterior,
         state: ChainsState,
         num_chains: int,
     ) -> Placed:
-        old, new = local(state.posterior, unit), local(posterior, unit)
-        y = to_position(old, state.chain.position)
-        log_weight = log_tilt(posterior, y) - log_tilt(state.posterior, y)
-        chosen = systematic(rng_key, log_weight, num_chains)
-        chain = jax.tree.map(lambda leaf: leaf[chosen], state.chain)
-        share = jax.nn.softmax(log_weight)
-        moved = jax.vmap(lambda one: retarget(one, old, new))(chain)
-        return Placed(moved, 1 / jnp.sum(share**2), no_evals(), jnp.zeros((), jnp.int32))
+        def one(key: PRNGKey, new_posterior: Posterior, own: ChainsState) -> Placed:
+            old, new = local(own.posterior, unit), local(new_posterior, unit)
+            y = to_position(old, own.chain.position)
+            log_weight = log_tilt(new_posterior, y) - log_tilt(own.posterior, y)
+            chosen = systematic(key, log_weight, num_chains)
+            chain = jax.tree.map(lambda leaf: leaf[chosen], own.chain)
+            share = jax.nn.softmax(log_weight)
+            moved = jax.vmap(lambda chain: retarget(chain, old, new))(chain)
+            return Placed(moved, 1 / jnp.sum(share**2), no_evals(), jnp.zeros((), jnp.int32))
+
+        keys = jax.random.split(rng_key, posterior.scale.shape[0])
+        return jax.vmap(one)(keys, posterior, state)
 
     return ChainStart(place)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from ..kernels import mala
 from ..memo import memoised
+from ..posterior import column
 from ..tilted import (
     acceptance_of,
     adapted,
@@ -29,6 +30,8 @@ from ..types import (
 from .chain_starts import (
     ChainsState,
     ChainStart,
+    Placed,
+    SharedMoments,
     Unit,
     from_candidates,
     local,
@@ -37,7 +40,7 @@ from .chain_starts import (
     warm_start,
 )
 from .control_variate import ChainAverage, zero_variance
-from .independent import independent
+from .independent import total_over_particles
 
 Schedule = Callable[[Array], Any]
 """Value at a level, counted from 0 at the noisiest; optax schedules are such functions."""
@@ -145,7 +148,9 @@ def chains(
     def step_at(level: Array, dtype: Any) -> Array:
         return jnp.asarray(step_size(level) if callable(step_size) else step_size, dtype)
 
-    def init(rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior) -> ChainsState:
+    def init_one(
+        rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior
+    ) -> ChainsState:
         place_key, run_key = jax.random.split(rng_key)
         dtype = posterior.center.dtype
         step = step_at(jnp.zeros((), jnp.int32), dtype)
@@ -169,23 +174,21 @@ def chains(
             walk.chain, posterior, walk.step_size, zero, walk.num_evals, walk.num_nonfinite
         )
 
-    def update(
-        rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior, state: ChainsState
+    def update_one(
+        rng_key: PRNGKey,
+        logdensity_fn: LogDensityFn,
+        posterior: Posterior,
+        state: ChainsState,
+        placed: Placed,
     ) -> tuple[Moments, ChainsState]:
-        place_key, discard_key, record_key = jax.random.split(rng_key, 3)
+        discard_key, record_key = jax.random.split(rng_key)
         here = local(posterior, unit)
         target = tilted_logdensity(logdensity_fn, here)
-        step = state.step_size
-        if callable(step_size):
-            step = step_at(state.num_updates, posterior.center.dtype)
         steps = num_steps(state.num_updates) if callable(num_steps) else num_steps
         length = jnp.maximum(jnp.asarray(steps, jnp.int32), kept)
-        placed = begin.place(
-            place_key, logdensity_fn, kernel(target, step), unit, posterior, state, num_chains
-        )
         walk = _Walk(
             placed.chain,
-            step,
+            state.step_size,
             jnp.zeros_like(state.step_size),
             jax.tree.map(jnp.add, state.spent, placed.num_evals),
             state.num_nonfinite + placed.num_nonfinite,
@@ -193,7 +196,7 @@ def chains(
         if callable(num_steps) or num_steps > kept:
             walk = discard(discard_key, target, walk, length - kept)
         walk, (xi, gradient) = record(record_key, target, walk, kept)
-        size = here.unit
+        size = jnp.asarray(here.unit)
         averaged = average(size * xi, gradient / size)
         moments = Moments(
             mean=averaged.mean,
@@ -201,7 +204,7 @@ def chains(
             # copies of few starting points are not independent chains
             ess=averaged.ess * jnp.clip(placed.ess / num_chains, 1 / num_chains, 1.0),
             standard_error=averaged.standard_error,
-            log_marginal=jnp.full_like(step, jnp.nan),
+            log_marginal=jnp.full_like(state.step_size, jnp.nan),
             acceptance_rate=walk.acceptance / length,
             num_evals=walk.num_evals,
             num_nonfinite=walk.num_nonfinite,
@@ -211,8 +214,44 @@ def chains(
             walk.chain, posterior, walk.step_size, state.num_updates + 1, no_evals(), zero
         )
 
-    def draw(rng_key: PRNGKey, state: ChainsState) -> Array:
+    def init(rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior) -> ChainsState:
+        keys = jax.random.split(rng_key, posterior.scale.shape[0])
+        return jax.vmap(lambda key, own: init_one(key, logdensity_fn, own))(keys, posterior)
+
+    def update(
+        rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior, state: ChainsState
+    ) -> tuple[Moments, ChainsState]:
+        place_key, walk_key = jax.random.split(rng_key)
+        if callable(step_size):
+            steps = jax.vmap(lambda level: step_at(level, posterior.center.dtype))
+            state = state._replace(step_size=steps(state.num_updates))
+        placed = begin.place(place_key, logdensity_fn, kernel, unit, posterior, state, num_chains)
+        shared, placed = placed.shared, placed._replace(shared=None)
+        keys = jax.random.split(walk_key, posterior.scale.shape[0])
+        moments, state = jax.vmap(
+            lambda key, own, old, here: update_one(key, logdensity_fn, own, old, here)
+        )(keys, posterior, state, placed)
+        if shared is not None:
+            moments = _use(shared, moments)
+        return total_over_particles(moments), state
+
+    def draw_one(rng_key: PRNGKey, state: ChainsState) -> Array:
         chosen = jax.random.randint(rng_key, (), 0, num_chains)
         return to_position(local(state.posterior, unit), state.chain.position[chosen])
 
-    return independent(Estimator(init, update, draw))
+    def draw(rng_key: PRNGKey, state: ChainsState) -> Array:
+        return jax.vmap(draw_one)(jax.random.split(rng_key, state.step_size.shape[0]), state)
+
+    return Estimator(init, update, draw)
+
+
+def _use(shared: SharedMoments, own: Moments) -> Moments:
+    """The shared moments where they suffice, else the particle's own."""
+    enough = shared.is_enough
+    error = jnp.sqrt(shared.variance / column(jnp.maximum(shared.ess, 1.0)))
+    return own._replace(
+        mean=jnp.where(column(enough), shared.mean, own.mean),
+        variance=jnp.where(column(enough), shared.variance, own.variance),
+        ess=jnp.where(enough, shared.ess, own.ess),
+        standard_error=jnp.where(column(enough), error, own.standard_error),
+    )

@@ -7,6 +7,12 @@ from ..memo import memoised
 from ..types import Array, Estimator, Evaluations, LogDensityFn, Moments, Posterior, PRNGKey
 
 
+def total_over_particles(moments: Moments) -> Moments:
+    """Moments with their counts summed over the particles."""
+    evals = Evaluations(*(jnp.sum(count) for count in moments.num_evals))
+    return moments._replace(num_evals=evals, num_nonfinite=jnp.sum(moments.num_nonfinite))
+
+
 @memoised
 def independent(one_particle: Estimator) -> Estimator:
     """Run a one-particle estimator on every particle, each with its own randomness.
@@ -35,9 +41,7 @@ def independent(one_particle: Estimator) -> Estimator:
         moments, state = jax.vmap(
             lambda key, one, old: one_particle.update(key, logdensity_fn, one, old)
         )(keys, posterior, state)
-        evals = Evaluations(*(jnp.sum(count) for count in moments.num_evals))
-        bad = jnp.sum(moments.num_nonfinite)
-        return moments._replace(num_evals=evals, num_nonfinite=bad), state
+        return total_over_particles(moments), state
 
     def draw(rng_key: PRNGKey, state: object) -> Array:
         num_particles = jax.tree.leaves(state)[0].shape[0]
