@@ -1,0 +1,112 @@
+"""Finishes: unbiased estimates of the noised density, and their bookkeeping."""
+
+from functools import partial
+
+import blackjax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from core_targets import Mixture, assert_mean, copies, moments_of
+
+from rdmc_jax import annealed, gaussian_finish, hmc, identity, mala, ornstein_uhlenbeck
+from rdmc_jax.posterior import guarded, posterior_at
+
+PROCESS, T, NUM_PARTICLES = ornstein_uhlenbeck(), 0.6, 4000
+TARGET = Mixture((0.6, 0.4), ((-0.7, 0.4), (0.9, -0.3)), ((0.4, 0.7), (0.6, 0.3)), 0.9)
+X = jnp.asarray([0.2, -0.5])
+FINISHES = {
+    "gaussian": (gaussian_finish(), 1, 0),
+    "mala": (annealed(mala, num_temperatures=3, num_pilot=16), 4, 4),
+    "hmc": (annealed(partial(hmc, num_integration_steps=2), num_temperatures=3), 7, 7),
+    "blackjax.mala": (annealed(blackjax.mala, num_temperatures=3), 4, 4),
+}
+
+
+@pytest.fixture(scope="module", params=FINISHES)
+def finished(request):
+    """Every particle at the same point, with moments that are wrong by a good deal."""
+    finish, *counts = FINISHES[request.param]
+    counts = (request.param, *counts)
+    x, t = copies(X, NUM_PARTICLES), jnp.full((NUM_PARTICLES,), T)
+    posterior = posterior_at(PROCESS, X[None], jnp.asarray([T]))
+    truth = jax.jit(TARGET.posterior)(posterior.center[0], posterior.scale[0])
+    log_integral, mean, variance = truth
+    rough = moments_of(copies(mean + 0.15, NUM_PARTICLES), 1.3 * variance[None], 20.0)
+    end = jax.jit(lambda key: finish.sample(key, TARGET.logdensity, PROCESS, x, t, rough))(
+        jax.random.key(41)
+    )
+    # ∫ π(y) N(x; αy, σ²) dy = α^{-d} ∫ π(y) N(y; x/α, σ²/α²) dy
+    log_truth = float(log_integral) + 2 * T
+    return end, counts, log_truth, np.asarray(mean), np.asarray(variance)
+
+
+def test_weight_factor_is_an_unbiased_estimate_of_the_noised_density(finished):
+    end, _, log_truth, _, _ = finished
+    terms = np.exp(np.asarray(end.log_weight, float) - log_truth)
+    assert terms.std() / np.sqrt(NUM_PARTICLES) < 0.02
+    assert_mean(terms, 1.0, errors=3.5)
+
+
+def test_weighted_draws_have_the_law_of_the_posterior(finished):
+    end, _, log_truth, mean, variance = finished
+    weight = np.exp(np.asarray(end.log_weight, float) - log_truth)[:, None]
+    y = np.asarray(end.position, float) - mean
+    assert_mean(weight * y, 0.0)
+    assert_mean(weight * y**2, variance)
+
+
+def test_evaluations_are_counted(finished):
+    end, (name, density, gradient), _, _, _ = finished
+    pilot = {"gaussian": 0, "mala": 16}.get(name, 64)
+    assert end.num_evals.logdensity == (NUM_PARTICLES + pilot) * density
+    assert end.num_evals.gradient == (NUM_PARTICLES + pilot) * gradient
+    assert end.num_nonfinite == 0
+
+
+def test_annealing_reduces_the_noise_of_the_weights():
+    x, t = copies(X, 500), jnp.full((500,), T)
+    rough = moments_of(jnp.full((500, 2), 0.6), jnp.full((1, 2), 0.5), 20.0)
+    spread = []
+    for finish in (gaussian_finish(), annealed(num_temperatures=30)):
+        end = jax.jit(lambda key, f=finish: f.sample(key, TARGET.logdensity, PROCESS, x, t, rough))(
+            jax.random.key(42)
+        )
+        spread.append(float(jnp.std(end.log_weight)))
+    assert spread[1] < 0.5 * spread[0]
+
+
+def test_identity_returns_the_point_and_the_density_with_its_jacobian():
+    x, t = jnp.asarray([[0.2, -0.5], [1.0, 0.3]]), jnp.full((2,), T)
+    end = identity().sample(jax.random.key(0), TARGET.logdensity, PROCESS, x, t, None)
+    y = np.asarray(x) * np.exp(T)
+    np.testing.assert_allclose(end.position, y, rtol=1e-6)
+    value = np.asarray(jax.vmap(TARGET.logdensity)(jnp.asarray(y)))
+    np.testing.assert_allclose(end.log_weight, value + 2 * T, rtol=1e-5)
+    assert end.num_evals.logdensity == 2 and end.num_evals.gradient == 0
+    assert identity().needs_fixed_level and not identity().needs_moments
+
+
+@pytest.mark.parametrize("finish", [gaussian_finish(), annealed(num_temperatures=3)])
+def test_zero_density_gives_zero_weight_and_no_nan(finish):
+    wall = guarded(lambda x: jnp.where(x[0] > 0, TARGET.logdensity(x), jnp.nan))
+    x, t = jnp.zeros((2000, 2)), jnp.full((2000,), T)
+    rough = moments_of(jnp.zeros((2000, 2)), jnp.full((1, 2), 0.5), 20.0)
+    end = jax.jit(lambda key: finish.sample(key, wall, PROCESS, x, t, rough))(jax.random.key(43))
+    log_weight, y = np.asarray(end.log_weight, float), np.asarray(end.position)
+    assert not np.any(np.isnan(log_weight)) and np.all(np.isfinite(y))
+    assert np.all(y[log_weight > -np.inf, 0] > 0)
+    assert end.num_nonfinite > 500
+    # the mean weight is the integral over the half space, by quadrature
+    grid = np.linspace(-6.0, 6.0, 601)
+    points = np.stack(np.meshgrid(grid[grid > 0], grid, indexing="ij"), -1).reshape(-1, 2)
+    value = np.asarray(jax.vmap(TARGET.logdensity)(jnp.asarray(points)), float)
+    sigma2 = 1 - np.exp(-2 * T)
+    noise = -0.5 * np.sum((np.exp(-T) * points) ** 2, 1) / sigma2 - np.log(2 * np.pi * sigma2)
+    truth = np.sum(np.exp(value + noise)) * 0.02**2
+    assert_mean(np.exp(log_weight), truth, slack=0.02 * truth)
+
+
+def test_annealing_without_temperatures_is_refused():
+    with pytest.raises(ValueError, match="num_temperatures >= 1"):
+        annealed(num_temperatures=0)

@@ -1,0 +1,141 @@
+"""The noised-pool restart: closed forms, and exactness for any pool fixed beforehand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from core_targets import Mixture, assert_mean, normalizer_estimates, pool_of
+from scipy import special, stats
+
+import rdmc_jax as rj
+from rdmc_jax.restart import pooled_moments, stop_levels
+
+TARGET = Mixture((0.3, 0.7), ((-1.3, 0.2), (1.3, -0.2)), ((0.5, 0.6), (0.7, 0.4)), 0.6)
+NUM_POINTS = 64
+KNOWN = pool_of(np.zeros((1, 2)))
+
+
+def fixed_pool(log_offset=0.0):
+    """Modes in the proportions 60/40, where the target has 30/70, and unequal weights."""
+    rng = np.random.default_rng(0)
+    first = np.arange(NUM_POINTS) < 0.6 * NUM_POINTS
+    mean = np.where(first[:, None], TARGET.mean[0], TARGET.mean[1])
+    scale = np.sqrt(np.where(first[:, None], TARGET.variance[0], TARGET.variance[1]))
+    position = mean + scale * rng.normal(size=(NUM_POINTS, 2))
+    log_weight = 0.3 * rng.normal(size=NUM_POINTS) + log_offset
+    return pool_of(position, log_weight)
+
+
+def fixed_generator(rng_key, logdensity_fn, known):
+    return fixed_pool()
+
+
+def shifted_generator(rng_key, logdensity_fn, known):
+    return fixed_pool(-200.0)
+
+
+def restart(generator, num_temperatures=4, num_particles=32):
+    return rj.rdmc(
+        rj.noised_pool(generator, num_particles=num_particles, threshold=8.0),
+        rj.no_levels(),
+        rj.annealed(num_temperatures=num_temperatures, num_pilot=8, reference=rj.ensemble_shrunk),
+    )
+
+
+def test_pooled_moments_are_those_of_a_kernel_mixture():
+    pool = fixed_pool()
+    x = np.asarray([[0.0, 0.3], [2.0, -1.0], [-30.0, 4.0]], np.float32)
+    sigma = np.asarray([0.4, 1.5, 2.0], np.float32)
+    log_density, ess, mean, variance = pooled_moments(jnp.asarray(x), jnp.asarray(sigma), pool)
+    y, log_weight = (np.asarray(a, float) for a in pool[:2])
+    log_weight = log_weight - special.logsumexp(log_weight)
+    for i in range(3):
+        log_kernel = stats.norm.logpdf(x[i], y, sigma[i]).sum(1) + log_weight
+        share = np.exp(log_kernel - special.logsumexp(log_kernel))
+        np.testing.assert_allclose(log_density[i], special.logsumexp(log_kernel), rtol=1e-4)
+        np.testing.assert_allclose(ess[i], 1 / np.sum(share**2), rtol=1e-3)
+        np.testing.assert_allclose(mean[i], share @ y, rtol=1e-3, atol=1e-4)
+        expected = share @ (y - share @ y) ** 2
+        np.testing.assert_allclose(variance[i], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_particles_stop_at_the_first_level_that_too_few_members_support():
+    pool, sigmas = fixed_pool(), jnp.asarray([8.0, 2.0, 0.5, 0.1, 0.01])
+    rng = np.random.default_rng(1)
+    start = np.asarray(pool.position)[rng.integers(NUM_POINTS, size=6)]
+    paths = start + np.asarray(sigmas)[:, None, None] * rng.normal(size=(5, 6, 2))
+    paths = jnp.asarray(paths, jnp.float32)
+    ess = np.stack([pooled_moments(paths[k], jnp.full((6,), sigmas[k]), pool)[1] for k in range(5)])
+    for threshold in (8.0, 30.0):
+        below = ess < threshold
+        expected = np.where(below.any(0), below.argmax(0), 4)
+        np.testing.assert_array_equal(stop_levels(paths, sigmas, pool, threshold), expected)
+    np.testing.assert_array_equal(stop_levels(paths, sigmas, pool, 0.5), 4)
+
+
+@pytest.fixture(scope="module")
+def noised():
+    start = rj.noised_pool(fixed_generator, num_particles=2000, threshold=8.0)
+    program = jax.jit(
+        lambda key: start.sample(key, TARGET.logdensity, rj.variance_exploding(), 0.0, KNOWN)
+    )
+    return program(jax.random.key(71))
+
+
+def test_start_reports_the_pooled_moments_at_its_own_points(noised):
+    assert np.unique(np.asarray(noised.time)).size > 3
+    log_density, ess, mean, variance = pooled_moments(noised.x, noised.time, fixed_pool())
+    np.testing.assert_allclose(noised.log_density, log_density, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(noised.moments.mean, mean, atol=1e-4)
+    np.testing.assert_allclose(noised.moments.variance, variance, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(noised.moments.ess, ess, rtol=1e-3)
+    assert np.mean(np.asarray(ess) < 8.0) > 0.95
+
+
+def test_the_ratio_of_any_density_to_the_pool_averages_to_one(noised):
+    # p_σ(x)/p̂_σ(x) at the level where each particle stopped, p_σ in closed form
+    log_p = jax.vmap(lambda x, sigma: TARGET.posterior(x, sigma)[0])(noised.x, noised.time)
+    terms = np.exp(np.asarray(log_p - noised.log_density, float) - TARGET.log_normalizer)
+    assert terms.std() / np.sqrt(len(terms)) < 0.03
+    assert_mean(terms, 1.0, errors=3.0)
+
+
+def test_mean_weight_is_the_normalizer_for_a_pool_with_wrong_proportions():
+    key, num_runs = jax.random.key(72), 300
+    estimates = normalizer_estimates(
+        restart(fixed_generator), TARGET.logdensity, jnp.zeros(2), key, num_runs
+    )
+    ratio = estimates / np.exp(TARGET.log_normalizer)
+    assert ratio.std(ddof=1) / np.sqrt(num_runs) < 0.015
+    assert_mean(ratio, 1.0, errors=3.0)
+
+
+def test_weights_of_the_pool_need_no_normalization():
+    def sample(generator):
+        start = rj.noised_pool(generator, num_particles=16, threshold=8.0)
+        process = rj.variance_exploding()
+        sample = jax.jit(lambda key: start.sample(key, TARGET.logdensity, process, 0.0, KNOWN))
+        return sample(jax.random.key(0))
+
+    one, other = sample(fixed_generator), sample(shifted_generator)
+    np.testing.assert_allclose(other.x, one.x, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(other.log_density, one.log_density, atol=1e-2)
+
+
+def test_reweighting_moves_the_proportions_of_the_pool_towards_the_target():
+    finish = rj.annealed(num_temperatures=4, num_pilot=8, reference=rj.ensemble_shrunk)
+    generator = rj.reweighted(fixed_generator, finish, num_particles=1000, threshold=8.0)
+    pool = jax.jit(lambda key: generator(key, TARGET.logdensity, KNOWN))(jax.random.key(73))
+    first = np.arange(NUM_POINTS) < 0.6 * NUM_POINTS
+    before = np.asarray(jax.nn.softmax(fixed_pool().log_weight))[first].sum()
+    after = np.asarray(jax.nn.softmax(pool.log_weight))[first].sum()
+    assert before > 0.55
+    # most of the way from the pool's proportions to the target's 30/70
+    assert 0.5 < (before - after) / (before - 0.3) < 1.1
+    np.testing.assert_array_equal(pool.position, fixed_pool().position)
+
+
+def test_no_levels_needs_a_start_that_knows_its_moments():
+    method = rj.rdmc(rj.gaussian(num_particles=4), rj.no_levels(), rj.gaussian_finish())
+    with pytest.raises(ValueError, match="knows its moments"):
+        method(TARGET.logdensity).init(jnp.zeros(2), jax.random.key(0))
