@@ -153,7 +153,8 @@ def distances_record(problem, runs):
     scale = jnp.std(reference, axis=0)
     reference = reference / scale
     values = [
-        distances(rows_of(draws.position) / scale, reference, draws.log_weight) for draws in runs
+        distances(rows_of(draws.position) / scale, reference, np.log(draws.weights))
+        for draws in runs
     ]
     num_exact = max(2, round(np.mean([draws.ess for draws in runs])))
     floors = [
@@ -245,11 +246,20 @@ def table(records):
     return "\n".join(line(texts) for texts in (COLUMNS, ruler, *map(cells, records)))
 
 
+def strict(value):
+    """The record with None for what JSON has no number for."""
+    if isinstance(value, dict):
+        return {name: strict(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [strict(one) for one in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
 def environment():
     """Versions and machine, without its name."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    head = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(head, capture_output=True, text=True, check=False).stdout.strip()
+    describe = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    commit = subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip()
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "versions": {
@@ -296,11 +306,15 @@ def main():
     }
     report["records"] = []
     for name in options.problems:
+        # programs of earlier problems would pile up until the process has no memory maps left
+        jax.clear_caches()
         report["records"].append(measure(PROBLEMS[name](), options.seeds, options.num_samples))
         print(line(cells(report["records"][-1])), file=sys.stderr, flush=True)
         if options.output is not None:
             options.output.parent.mkdir(parents=True, exist_ok=True)
-            options.output.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+            options.output.write_text(
+                json.dumps(strict(report), indent=1, allow_nan=False) + "\n", "utf-8"
+            )
     print(table(report["records"]))
 
 
