@@ -40,11 +40,6 @@ def check_position(position: ArrayTree) -> None:
     TypeError: position leaf ['mu'] has dtype int32, but must be a real floating-point ...
     """
     leaves = jax.tree_util.tree_leaves_with_path(position)
-    if sum(jnp.size(leaf) for _, leaf in leaves) == 0:
-        raise ValueError(
-            f"position holds no numbers: got {position!r}. Pass one example point, a PyTree of "
-            "float arrays or scalars, such as jnp.zeros(3) or {'mu': 0.0, 'log_sigma': 0.0}."
-        )
     for path, leaf in leaves:
         if not hasattr(leaf, "dtype") and not isinstance(leaf, int | float | complex):
             raise TypeError(
@@ -58,6 +53,11 @@ def check_position(position: ArrayTree) -> None:
                 "floating-point number or array. Write 0.0 instead of 0; discrete parameters "
                 "must be summed out of the density."
             )
+    if dimension(position) == 0:
+        raise ValueError(
+            f"position holds no numbers: got {position!r}. Pass one example point, a PyTree of "
+            "float arrays or scalars, such as jnp.zeros(3) or {'mu': 0.0, 'log_sigma': 0.0}."
+        )
 
 
 def dimension(position: ArrayTree) -> int:

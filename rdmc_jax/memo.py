@@ -6,6 +6,7 @@ method would compile again.
 """
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -15,15 +16,23 @@ T = TypeVar("T")
 
 def memoised(factory: Callable[P, T]) -> Callable[P, T]:
     """Cache ``factory`` by its arguments; unhashable arguments are passed through uncached."""
-    cached: Any = functools.lru_cache(maxsize=512)(factory)
+    signature = inspect.signature(factory)
+    made: dict[Any, T] = {}
 
     @functools.wraps(factory)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        # defaults filled in: a call is the same however it is written
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        # types too: 1 and 1.0 are equal, but need not make the same thing
+        values = tuple(bound.arguments.values())
+        key = (values, tuple(map(type, values)))
         try:
-            hash((args, tuple(kwargs.values())))
+            hash(key)
         except TypeError:
             return factory(*args, **kwargs)
-        result: T = cached(*args, **kwargs)
-        return result
+        if key not in made:
+            made[key] = factory(*args, **kwargs)
+        return made[key]
 
     return wrapper

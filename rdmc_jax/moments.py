@@ -57,10 +57,16 @@ def from_samples(positions: Array, log_weight: Array) -> WeightedSums:
 
 
 def _mix(
-    log_a: Array, mean_a: Array, variance_a: Array, log_b: Array, mean_b: Array, variance_b: Array
+    log_a: Array,
+    mean_a: Array,
+    variance_a: Array,
+    log_b: Array,
+    mean_b: Array,
+    variance_b: Array,
+    share_without_weight: Array,
 ) -> tuple[Array, Array, Array]:
     log_sum = jnp.logaddexp(log_a, log_b)
-    share = jnp.where(jnp.isfinite(log_sum), jnp.exp(log_b - log_sum), 0.5)
+    share = jnp.where(jnp.isfinite(log_sum), jnp.exp(log_b - log_sum), share_without_weight)
     shift = mean_b - mean_a
     mean = mean_a + share * shift
     variance = (1 - share) * variance_a + share * variance_b + share * (1 - share) * shift**2
@@ -72,8 +78,9 @@ def merge(a: WeightedSums, b: WeightedSums) -> WeightedSums:
 
     Reference: Chan, Golub, LeVeque (1983), The American Statistician 37, Eq. (2.1).
     """
+    share = b.num_samples / (a.num_samples + b.num_samples)
     log_sum, mean, variance = _mix(
-        a.log_weight_sum, a.mean, a.variance, b.log_weight_sum, b.mean, b.variance
+        a.log_weight_sum, a.mean, a.variance, b.log_weight_sum, b.mean, b.variance, share
     )
     log_square, square_mean, square_variance = _mix(
         a.log_square_sum,
@@ -82,6 +89,7 @@ def merge(a: WeightedSums, b: WeightedSums) -> WeightedSums:
         b.log_square_sum,
         b.square_mean,
         b.square_variance,
+        share,
     )
     return WeightedSums(
         log_sum,

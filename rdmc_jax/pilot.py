@@ -61,7 +61,9 @@ def _hessian(logdensity_fn: LogDensityFn, x: Array, rng_key: PRNGKey) -> Array:
 def _look(logdensity_fn: LogDensityFn, x: Array, rng_key: PRNGKey) -> _Local:
     value, gradient = jax.value_and_grad(logdensity_fn)(x)
     hessian = _hessian(logdensity_fn, x, rng_key)
-    hessian = jnp.where(jnp.all(jnp.isfinite(hessian)), hessian, -jnp.eye(x.shape[0]))
+    hessian = jnp.where(
+        jnp.all(jnp.isfinite(hessian)), hessian, -jnp.eye(x.shape[0], dtype=x.dtype)
+    )
     # equilibrated first: coordinates of very different scale would drown each other's
     # eigenvalues in rounding
     diagonal = jnp.maximum(jnp.max(jnp.abs(hessian), axis=0), 1e-30)

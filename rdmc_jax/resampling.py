@@ -7,10 +7,13 @@ from .types import Array, PRNGKey
 
 
 def _inverse_cdf(log_weight: Array, points: Array) -> Array:
-    cumulative = jnp.cumsum(jax.nn.softmax(log_weight))
-    # rounding leaves the last value a little off 1: rescale, and clip what still falls outside
+    share = jax.nn.softmax(log_weight)
+    cumulative = jnp.cumsum(share)
+    # rounding leaves the last value a little off 1: rescale, and let what still falls behind the
+    # end go to the last candidate that has any weight
     index = jnp.searchsorted(cumulative, points * cumulative[-1], side="right")
-    return jnp.minimum(index, log_weight.shape[0] - 1)
+    last = jnp.max(jnp.where(share > 0, jnp.arange(share.shape[0]), 0))
+    return jnp.minimum(index, last)
 
 
 def _sanitised(log_weight: Array) -> Array:

@@ -158,10 +158,9 @@ def noised_pool(
         dtype = known.position.dtype
         pool_key, member_key, noise_key = jax.random.split(rng_key, 3)
         pool = make(pool_key, logdensity_fn, known)
-        mean = jnp.average(pool.position, axis=0, weights=jnp.exp(pool.log_weight))
-        spread = jnp.average(
-            (pool.position - mean[None, :]) ** 2, axis=0, weights=jnp.exp(pool.log_weight)
-        )
+        share = jax.nn.softmax(pool.log_weight)
+        mean = jnp.average(pool.position, axis=0, weights=share)
+        spread = jnp.average((pool.position - mean[None, :]) ** 2, axis=0, weights=share)
         widest = jnp.sqrt(jnp.max(spread)) + 1e-6
         sigmas = 2 * widest * 2.0 ** (-jnp.arange(NUM_SIGMAS, dtype=dtype) / 4)
         member = pool.position[systematic(member_key, pool.log_weight, num_particles)]

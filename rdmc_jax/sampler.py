@@ -199,8 +199,8 @@ def _bind(method: Method, logdensity_fn: LogDensityFn, data: Any) -> Sampler:
                 if num_levels == 0 and drawn.moments is not None
                 else estimator.init(estimator_key, flat.logdensity_fn, posterior)
             ),
-            spent=drawn.num_evals,
-            num_nonfinite=drawn.num_nonfinite,
+            spent=_int32(drawn.num_evals),
+            num_nonfinite=_int32(drawn.num_nonfinite),
         )
 
     def finish_step(rng_key: PRNGKey, state: State, moments: Moments | None) -> _Moved:
@@ -213,8 +213,8 @@ def _bind(method: Method, logdensity_fn: LogDensityFn, data: Any) -> Sampler:
             jnp.zeros_like(t),
             end.log_weight,
             jnp.mean(end.acceptance_rate),
-            end.num_evals,
-            end.num_nonfinite,
+            _int32(end.num_evals),
+            _int32(end.num_nonfinite),
         )
 
     def level_step(rng_key: PRNGKey, state: State, moments: Moments) -> _Moved:
@@ -287,6 +287,11 @@ def _bind(method: Method, logdensity_fn: LogDensityFn, data: Any) -> Sampler:
     return Sampler(init, step, num_levels + 1)
 
 
+def _int32(counts: Any) -> Any:
+    # sums of integers widen under double precision, and both branches must agree
+    return jax.tree.map(lambda count: jnp.asarray(count, jnp.int32), counts)
+
+
 def _zeros_like(a: Evaluations) -> Evaluations:
     return jax.tree.map(jnp.zeros_like, a)
 
@@ -305,6 +310,6 @@ def _info(process: Process, state: State, moved: _Moved, moments: Moments | None
         jnp.quantile(moments.ess, 0.05),
         moved.acceptance_rate,
         jnp.median(jnp.sqrt(jnp.mean(relative, axis=-1))),
-        jax.tree.map(jnp.add, spent, moments.num_evals),
-        bad + moments.num_nonfinite,
+        jax.tree.map(jnp.add, spent, _int32(moments.num_evals)),
+        bad + _int32(moments.num_nonfinite),
     )

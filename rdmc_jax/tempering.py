@@ -98,7 +98,7 @@ def tempered_smc(
             keys = jax.random.split(key, num_steps)
             (state, step_size), bad = jax.lax.scan(body, (state, step_size), keys)
             state = jax.vmap(lambda one: retarget(one, local, plain))(state)
-            return state, step_size, jnp.sum(bad)
+            return state, step_size, jnp.sum(bad, dtype=jnp.int32)
 
         def one_round(carry: _Tempered) -> _Tempered:
             resample_key, move_key = jax.random.split(jax.random.fold_in(loop_key, carry.rounds))

@@ -39,8 +39,8 @@ def predictive_variance(moments: Moments, scale: Array) -> Array:
     """
     n = column(jnp.maximum(moments.ess, 1.0))
     prior = column(scale**2 / (1 + scale**2))
-    shrunk = (n * moments.variance + PRIOR_STRENGTH * prior) / (n + PRIOR_STRENGTH)
-    return shrunk * (1 + 1 / n)
+    share = PRIOR_STRENGTH / (n + PRIOR_STRENGTH)  # written so that n = inf is known moments
+    return ((1 - share) * moments.variance + share * prior) * (1 + 1 / n)
 
 
 def _gaussian_step(
