@@ -133,6 +133,12 @@ def modes_record(problem, runs):
     }
 
 
+def log_weights(draws):
+    """Log of the normalised weights, which are equal where no draw has any."""
+    with np.errstate(divide="ignore"):
+        return np.log(draws.weights)
+
+
 def distances(x, y, log_weight=None):
     """KS over the coordinates, sliced KS and sliced W2 of two clouds of rows."""
     key = jax.random.key(0)
@@ -153,8 +159,7 @@ def distances_record(problem, runs):
     scale = jnp.std(reference, axis=0)
     reference = reference / scale
     values = [
-        distances(rows_of(draws.position) / scale, reference, np.log(draws.weights))
-        for draws in runs
+        distances(rows_of(draws.position) / scale, reference, log_weights(draws)) for draws in runs
     ]
     num_exact = max(2, round(np.mean([draws.ess for draws in runs])))
     floors = [
