@@ -39,11 +39,13 @@ def relative_weights(log_weight: np.ndarray) -> np.ndarray:
 
 
 def weight_ess(log_weight: np.ndarray) -> float:
-    """Effective sample size ``(Σw)²/Σw²``.
+    """Effective sample size ``(Σw)²/Σw²``; 0 where all weights are zero.
 
     >>> float(weight_ess(np.log(np.array([1.0, 1.0, 1e-30]))))
     2.0
     """
+    if not np.any(np.asarray(log_weight) > -np.inf):
+        return 0.0
     w = relative_weights(log_weight)
     return float(np.sum(w) ** 2 / np.sum(w**2))
 

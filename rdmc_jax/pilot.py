@@ -21,6 +21,7 @@ MAX_NEWTON_DIM = 128
 """Above this dimension Hessians are too dear: their diagonal is estimated by random signs."""
 SNAPSHOTS = (1, 2, 4, 8)
 NUM_PROBES = 16
+NUM_SHRINKS = 8
 
 
 class Pilot(NamedTuple):
@@ -126,7 +127,8 @@ def pilot(
     guess = jnp.where(first.deviation < 1e10, first.deviation, 1 + jnp.abs(position))
     reach = 2.0 ** jnp.linspace(-1.0, 12.0, num_starts, dtype=dtype)
     noise = jax.random.normal(start_key, (num_starts, dim), dtype)
-    starts = (position[None, :] + reach[:, None] * guess[None, :] * noise).at[0].set(position)
+    offsets = (reach[:, None] * guess[None, :] * noise).at[0].set(0.0)
+    starts = jax.vmap(lambda offset: _inside(logdensity_fn, position, offset))(offsets)
     if known is not None:
         starts = jnp.concatenate([starts, known.astype(dtype)])
     climb_keys = jax.random.split(climb_key, starts.shape[0])
@@ -137,6 +139,7 @@ def pilot(
     met = jax.tree.map(
         lambda leaf: jnp.take(leaf, jnp.asarray(kept), axis=1).reshape(-1, *leaf.shape[2:]), seen
     )
+    met = _bounded(met)
     mass = jnp.where(jnp.isfinite(met.log_mass), met.log_mass, -jnp.inf)
     best = jnp.max(mass)
     # modes of e^{-16} of the best mass are dropped; the square root because masses are rough;
@@ -154,10 +157,29 @@ def pilot(
     hessian_cost = min(dim, NUM_PROBES if dim > MAX_NEWTON_DIM else dim)
     climbs = 1 + starts.shape[0] * num_climbs
     gradients = climbs * (1 + hessian_cost) + num_chains * (num_steps + 1)
-    evals = Evaluations(jnp.asarray(gradients + 5 * climbs), jnp.asarray(gradients))
+    densities = gradients + 5 * climbs + num_starts * NUM_SHRINKS
+    evals = Evaluations(jnp.asarray(densities), jnp.asarray(gradients))
     return Pilot(
         location, scale, width, state.position, state.logdensity, evals, jnp.sum(bad) + chain_bad
     )
+
+
+def _inside(logdensity_fn: LogDensityFn, position: Array, offset: Array) -> Array:
+    """The farthest of ``position + 4^{-k} offset`` with positive density: supports may be small."""
+    tries = position[None, :] + 4.0 ** -jnp.arange(NUM_SHRINKS)[:, None] * offset[None, :]
+    tries = tries.astype(position.dtype)
+    return tries[jnp.argmax(jnp.isfinite(jax.vmap(logdensity_fn)(tries)))]
+
+
+def _bounded(met: _Local) -> _Local:
+    """Deviations at most 30 times what is typical: where curvature vanishes it says nothing."""
+    typical = jnp.nanmedian(
+        jnp.where(jnp.isfinite(met.log_mass)[:, None], met.deviation, jnp.nan), 0
+    )
+    bound = 30 * jnp.broadcast_to(typical, met.deviation.shape)
+    deviation = jnp.minimum(met.deviation, bound)
+    excess = jnp.sum(jnp.log(met.deviation / deviation), axis=-1)
+    return met._replace(deviation=deviation, log_mass=met.log_mass - excess)
 
 
 def _crowding(met: _Local) -> Array:

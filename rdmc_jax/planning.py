@@ -27,7 +27,7 @@ class Rung(NamedTuple):
 
 RUNGS = (
     Rung(PilotSize(32, 12, 256, 24), 128, 16, 8, 0),
-    Rung(PilotSize(64, 16, 512, 32), 256, 32, 16, 256),
+    Rung(PilotSize(256, 12, 512, 24), 256, 32, 16, 256),
     Rung(PilotSize(128, 24, 1024, 48), 512, 64, 64, 512),
     Rung(PilotSize(128, 24, 2048, 64), 1024, 64, 128, 512),
 )

@@ -12,17 +12,17 @@ from rdmc_jax.restart import pooled_moments, stop_levels
 
 TARGET = Mixture((0.3, 0.7), ((-1.3, 0.2), (1.3, -0.2)), ((0.5, 0.6), (0.7, 0.4)), 0.6)
 NUM_POINTS = 64
+FIRST = np.arange(NUM_POINTS) < 0.4 * NUM_POINTS
 KNOWN = pool_of(np.zeros((1, 2)))
 
 
 def fixed_pool(log_offset=0.0):
-    """Modes in the proportions 60/40, where the target has 30/70, and unequal weights."""
+    """Modes in the proportions 60/40, where the target has 30/70, by weight and not by number."""
     rng = np.random.default_rng(0)
-    first = np.arange(NUM_POINTS) < 0.6 * NUM_POINTS
-    mean = np.where(first[:, None], TARGET.mean[0], TARGET.mean[1])
-    scale = np.sqrt(np.where(first[:, None], TARGET.variance[0], TARGET.variance[1]))
+    mean = np.where(FIRST[:, None], TARGET.mean[0], TARGET.mean[1])
+    scale = np.sqrt(np.where(FIRST[:, None], TARGET.variance[0], TARGET.variance[1]))
     position = mean + scale * rng.normal(size=(NUM_POINTS, 2))
-    log_weight = 0.3 * rng.normal(size=NUM_POINTS) + log_offset
+    log_weight = 0.3 * rng.normal(size=NUM_POINTS) + np.log(2.25) * FIRST + log_offset
     return pool_of(position, log_weight)
 
 
@@ -126,9 +126,8 @@ def test_reweighting_moves_the_proportions_of_the_pool_towards_the_target():
     finish = rj.annealed(num_temperatures=4, num_pilot=8, reference=rj.ensemble_shrunk)
     generator = rj.reweighted(fixed_generator, finish, num_particles=1000, threshold=8.0)
     pool = jax.jit(lambda key: generator(key, TARGET.logdensity, KNOWN))(jax.random.key(73))
-    first = np.arange(NUM_POINTS) < 0.6 * NUM_POINTS
-    before = np.asarray(jax.nn.softmax(fixed_pool().log_weight))[first].sum()
-    after = np.asarray(jax.nn.softmax(pool.log_weight))[first].sum()
+    before = np.asarray(jax.nn.softmax(fixed_pool().log_weight))[FIRST].sum()
+    after = np.asarray(jax.nn.softmax(pool.log_weight))[FIRST].sum()
     assert before > 0.55
     # most of the way from the pool's proportions to the target's 30/70
     assert 0.5 < (before - after) / (before - 0.3) < 1.1
