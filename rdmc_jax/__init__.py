@@ -1,6 +1,7 @@
 """Reverse diffusion Monte Carlo in JAX: draws, weights and log Z without training."""
 
 from . import metrics, problems
+from .compose import levels, rdmc
 from .core import Plan, core
 from .diagnostics import Finding, RDMCWarning
 from .draws import Draws
@@ -24,7 +25,6 @@ from .pool import broad_chains, known_points, union
 from .processes import ornstein_uhlenbeck, variance_exploding
 from .published import paper
 from .restart import ensemble_shrunk, no_levels, noised_pool, reweighted
-from .sampler import levels, rdmc
 from .starts import gaussian, langevin
 from .tempering import tempered_smc
 from .transitions import ancestral, bridge, ddim, exponential, moment_matched

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from .border import bind, flatten, ravel_ensemble, standardised
+from .compose import Method
 from .pilot import pilot
 from .pool import as_known
-from .sampler import Info, Method
+from .sampler import Info
 from .types import (
     Array,
     ArrayTree,
@@ -176,7 +177,7 @@ def core(
     Returns:
         A `Result`; its evaluations include the pilot's.
 
-    >>> import rdmc_jax
+    >>> import jax, jax.numpy as jnp, rdmc_jax
     >>> plan = rdmc_jax.make_plan(dim=1)
     >>> def density(x, data):
     ...     return -0.5 * jnp.sum((x - data) ** 2)

@@ -19,8 +19,8 @@ class RDMCWarning(UserWarning):
 def log_mean_exp(log_weight: np.ndarray) -> float:
     """``log mean exp``, in double precision; -inf where all weights are zero.
 
-    >>> log_mean_exp(np.log(np.array([1.0, 3.0]))) == np.log(2.0)
-    True
+    >>> round(log_mean_exp(np.log(np.array([1.0, 3.0]))), 6)  # log 2
+    0.693147
     """
     log_weight = np.asarray(log_weight, np.float64)
     top = np.max(log_weight)

@@ -1,41 +1,20 @@
-"""The host's side of a run: checks, keys, the loop over ensembles, and the record."""
+"""`sample`: what the user calls. Checks the input, makes the plan, has it run."""
 
-import functools
-import time
-from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import diagnostics
 from .border import check_position, checked_value, dimension
-from .core import PilotSize, Plan, Prepared, Result, ensemble, prepare
+from .compose import Method
+from .core import PilotSize
 from .draws import Draws
+from .execution import run_plan
 from .planning import make_plan
-from .progress import reporter
-from .sampler import Method
-from .types import ArrayTree, Evaluations, LogDensityFn, PRNGKey
+from .types import ArrayTree, LogDensityFn, PRNGKey
 
 _value = jax.jit(checked_value, static_argnames="logdensity_fn")
-_prepare = jax.jit(prepare, static_argnames=("logdensity_fn", "plan"))
-
-
-@functools.partial(jax.jit, static_argnames=("logdensity_fn", "method"))
-def _ensembles(
-    rng_keys: PRNGKey,
-    logdensity_fn: LogDensityFn,
-    position: ArrayTree,
-    data: Any,
-    prepared: Prepared,
-    *,
-    method: Method,
-) -> Result:
-    """Several ensembles of one replicate side by side."""
-    return jax.vmap(
-        lambda key: ensemble(key, logdensity_fn, position, data, prepared, method=method)
-    )(rng_keys)
 
 
 def typed_key(rng_key: PRNGKey) -> PRNGKey:
@@ -183,138 +162,3 @@ def _known(known: ArrayTree | None, position: ArrayTree) -> ArrayTree | None:
             f"(num_known, ...) over {wanted}, but got {got}."
         )
     return jax.tree.map(lambda leaf, like: jnp.asarray(leaf, like.dtype), known, position)
-
-
-def _check_prepared(prepared: Prepared) -> None:
-    low, high = prepared.logdensity_range
-    if low > high:
-        raise ValueError(
-            "logdensity_fn is not finite anywhere the pilot looked around the example position "
-            f"({int(prepared.pool.num_nonfinite)} values were nan, infinite or -inf). Pass a "
-            "position, or known_positions, where the density is positive."
-        )
-
-
-def _chunks(num_ensembles: int, num_particles: int, chunk_size: int | None) -> int:
-    if chunk_size is not None and chunk_size < 1:
-        raise ValueError(f"chunk_size must be at least 1 particle, but got {chunk_size}.")
-    return min(num_ensembles, max(1, (chunk_size or num_particles) // num_particles))
-
-
-def run_plan(
-    key: PRNGKey,
-    logdensity_fn: LogDensityFn,
-    position: ArrayTree,
-    num_samples: int,
-    plan: Plan,
-    *,
-    data: Any = None,
-    known: ArrayTree | None = None,
-    chunk_size: int | None = None,
-    progress: bool = False,
-) -> Draws:
-    """Run a plan on the host: replicates, their ensembles in chunks, and the record.
-
-    Draws of ensemble e of replicate r depend on ``fold_in(fold_in(key, r), e + 1)`` only, so the
-    first draws stay the same when more are asked for. Ctrl-C returns what is finished.
-    """
-    begin = time.perf_counter()
-    side = _chunks(plan.num_ensembles, plan.num_particles, chunk_size)
-    parts: list[tuple[int, Result]] = []
-    prepares: list[Prepared] = []
-    # counts of draws are not part of the pilot's program
-    shape = plan._replace(num_replicates=0, num_ensembles=0, reason="")
-    complete = True
-
-    def results() -> Iterator[tuple[int, Result]]:
-        for replicate in range(plan.num_replicates):
-            replicate_key = jax.random.fold_in(key, replicate)
-            pilot_key = jax.random.fold_in(replicate_key, 0)
-            prepared = _prepare(pilot_key, logdensity_fn, position, data, known, plan=shape)
-            prepares.append(jax.device_get(prepared))
-            _check_prepared(prepares[-1])
-            for first in range(0, plan.num_ensembles, side):
-                # the last chunk is filled up, so that every chunk has the same shape
-                numbers = jnp.arange(first, first + side) + 1
-                keys = jax.vmap(functools.partial(jax.random.fold_in, replicate_key))(numbers)
-                chunk = jax.device_get(
-                    _ensembles(keys, logdensity_fn, position, data, prepared, method=plan.method)
-                )
-                for k in range(min(side, plan.num_ensembles - first)):
-                    yield replicate, jax.tree.map(lambda leaf, k=k: leaf[k], chunk)
-
-    total = plan.num_replicates * plan.num_ensembles
-    with reporter(progress, total) as report:
-        try:
-            for part in results():
-                parts.append(part)
-                report(parts)
-        except KeyboardInterrupt:
-            if not parts:
-                raise
-            complete = False
-    return assemble(parts, prepares, num_samples, plan, complete, time.perf_counter() - begin)
-
-
-def _shares(num_samples: int, plan: Plan) -> list[int]:
-    """Draws of each replicate: equal, the last takes the rest of the division."""
-    each = num_samples // plan.num_replicates
-    return [each] * (plan.num_replicates - 1) + [num_samples - each * (plan.num_replicates - 1)]
-
-
-def assemble(
-    parts: list[tuple[int, Result]],
-    prepares: list[Prepared],
-    num_samples: int,
-    plan: Plan,
-    complete: bool,
-    seconds: float,
-) -> Draws:
-    """Put the ensembles' results together."""
-    shares = _shares(num_samples, plan)
-    left = list(shares)
-    positions, weights, replicates = [], [], []
-    for replicate, result in parts:
-        take = min(left[replicate], result.log_weight.shape[0])
-        left[replicate] -= take
-        positions.append(jax.tree.map(lambda leaf, take=take: leaf[:take], result.position))
-        weights.append(result.log_weight[:take])
-        replicates.append(np.full(take, replicate, np.int32))
-    position = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *positions)
-    log_weight, labels = np.concatenate(weights), np.concatenate(replicates)
-    weighted = not bool(np.all(np.isnan(log_weight)))
-    log_weight = log_weight if weighted else np.zeros_like(log_weight)
-    infos = [result.info for _, result in parts]
-
-    def total(counts: list[Any]) -> int:
-        return int(sum(int(np.sum(np.asarray(c, np.int64))) for c in counts))
-
-    pools = [one.pool for one in prepares]
-    counts = [i.num_evals for i in infos] + [p.num_evals for p in pools]
-    evals = Evaluations(
-        total([count.logdensity for count in counts]), total([count.gradient for count in counts])
-    )
-    bad = total([i.num_nonfinite for i in infos] + [p.num_nonfinite for p in pools])
-    mean = jax.tree.map(lambda *leaves: np.mean(np.stack(leaves), axis=0), *infos)
-    ranges = np.abs(np.stack([one.logdensity_range for one in prepares]))
-    largest = float(np.max(np.where(np.isfinite(ranges), ranges, 0.0)))
-    nan = float("nan")
-    return Draws(
-        position=position,
-        log_weight=jnp.asarray(log_weight),
-        replicate=jnp.asarray(labels),
-        info=mean,
-        log_normalizer=diagnostics.log_mean_exp(log_weight) if weighted else nan,
-        log_normalizer_error=(
-            diagnostics.log_normalizer_error(log_weight, labels) if weighted else nan
-        ),
-        tv_bound=diagnostics.tv_bound(log_weight) if weighted else nan,
-        kl_bound=diagnostics.kl_bound(log_weight) if weighted else nan,
-        num_evals=evals,
-        num_nonfinite=bad,
-        plan=plan,
-        complete=complete,
-        weighted=weighted,
-        seconds=seconds,
-        largest_logdensity=largest,
-    )

@@ -2,12 +2,12 @@
 
 from typing import NamedTuple
 
+from .compose import Method, rdmc
 from .core import PilotSize, Plan
 from .finishes import annealed
 from .memo import memoised
 from .pool import broad_chains, known_points, union
 from .restart import ensemble_shrunk, no_levels, noised_pool, reweighted
-from .sampler import Method, rdmc
 from .tempering import tempered_smc
 from .types import Finish, PoolGenerator
 

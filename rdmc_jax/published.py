@@ -6,15 +6,16 @@ import jax
 import jax.numpy as jnp
 
 from .border import dimension
+from .compose import Method, levels, rdmc
 from .draws import Draws
-from .driver import checked_example, run_plan, typed_key
+from .driver import checked_example, typed_key
 from .estimators import chains, importance_start, plain_average
+from .execution import run_plan
 from .finishes import identity
 from .grids import time_grid
 from .kernels import ula
 from .memo import memoised
 from .planning import make_plan
-from .sampler import Method, levels, rdmc
 from .starts import langevin
 from .transitions import exponential
 from .types import ArrayTree, LogDensityFn, PRNGKey

@@ -6,12 +6,12 @@ levels and no path weight is needed for it. Each particle stops at a noise level
 finest one where still enough members speak for it; the annealed finish does the rest.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from .averages import log_kernel, pooled_moments, stop_levels
 from .memo import memoised
 from .pool import known_points
 from .posterior import column
@@ -35,97 +35,10 @@ from .types import (
 )
 
 NUM_SIGMAS = 48
-BLOCK = 128
 KEPT = 0.25
 """Share of the old weights that re-weighting keeps: what the restart overlooked stays possible."""
 SHRINKAGE = 8.0
 """Members' worth of the ensemble's average variance in each particle's own."""
-
-
-def _log_kernel(x: Array, sigma: Array, pool: Pool) -> Array:
-    """``log W_j - |x - y_j|²/(2σ²)`` for a block of particles, shape (block, num_points)."""
-    z = (x[:, None, :] - pool.position[None, :, :]) / sigma[:, None, None]
-    return pool.log_weight[None, :] - 0.5 * jnp.sum(z * z, axis=-1)
-
-
-def _kernel_ess(x: Array, sigma: Array, pool: Pool) -> Array:
-    log_kernel = _log_kernel(x, sigma, pool)
-    share = jnp.exp(log_kernel - jnp.max(log_kernel, axis=1, keepdims=True))
-    return jnp.sum(share, axis=1) ** 2 / jnp.sum(share**2, axis=1)
-
-
-def _blocks(fn: Callable[..., Any], *arrays: Array) -> Any:
-    """``fn`` over blocks of particles, so that memory is O(block × num_points)."""
-    return jax.lax.map(
-        lambda one: jax.tree.map(lambda leaf: leaf[0], fn(*(a[None] for a in one))),
-        arrays,
-        batch_size=BLOCK,
-    )
-
-
-def pooled_moments(x: Array, sigma: Array, pool: Pool) -> tuple[Array, Array, Array, Array]:
-    """Kernel averages of the pool at ``x``: log p̂, ess, mean and variance.
-
-    Args:
-        x: shape (num_particles, dim).
-        sigma: noise of each particle, shape (num_particles,).
-        pool: normalised or not; p̂ is normalised.
-
-    Returns:
-        ``log p̂_σ(x)``, effective number of members, and mean and variance of the members'
-        posterior, shapes (num_particles,), (num_particles,), and twice (num_particles, dim).
-    """
-
-    def one(x: Array, sigma: Array) -> tuple[Array, Array, Array, Array]:
-        z = (x[None, :] - pool.position) / sigma
-        log_kernel = pool.log_weight - 0.5 * jnp.sum(z * z, axis=-1)
-        log_sum = jax.nn.logsumexp(log_kernel)
-        share = jnp.exp(log_kernel - log_sum)[:, None]
-        mean = jnp.sum(share * pool.position, axis=0)
-        variance = jnp.sum(share * (pool.position - mean[None, :]) ** 2, axis=0)
-        log_density = log_sum - 0.5 * x.shape[0] * jnp.log(2 * jnp.pi * sigma**2)
-        return log_density, 1 / jnp.sum(share**2), mean, variance
-
-    log_density, ess, mean, variance = jax.lax.map(
-        lambda args: one(*args), (x, sigma), batch_size=BLOCK
-    )
-    return log_density - jax.nn.logsumexp(pool.log_weight), ess, mean, variance
-
-
-def stop_levels(paths: Array, sigmas: Array, pool: Pool, threshold: float) -> Array:
-    """First level, coarse to fine, where a particle's kernel ess falls below ``threshold``.
-
-    Looks at coarser points of the path only, so the density ratio at the stop is exact.
-
-    Args:
-        paths: noised positions, coarse to fine, shape (num_sigmas, num_particles, dim).
-        sigmas: decreasing noise levels, shape (num_sigmas,).
-        pool: the pool.
-        threshold: effective number of members.
-
-    Returns:
-        Level of each particle, shape (num_particles,).
-    """
-    num_sigmas, num_particles, _ = paths.shape
-
-    def is_running(carry: tuple[Array, Array, Array]) -> Array:
-        level, _, stopped = carry
-        return (level < num_sigmas) & ~jnp.all(stopped)
-
-    def body(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        level, stop, stopped = carry
-        sigma = jnp.full((num_particles,), sigmas[level])
-        ess = jax.lax.map(
-            lambda args: _kernel_ess(args[0][None], args[1][None], pool)[0],
-            (paths[level], sigma),
-            batch_size=BLOCK,
-        )
-        stop = jnp.where(stopped, stop, level)
-        return level + 1, stop, stopped | (ess < threshold)
-
-    zero = jnp.zeros((), jnp.int32)
-    first = (zero, jnp.zeros((num_particles,), jnp.int32), jnp.zeros((num_particles,), bool))
-    return jax.lax.while_loop(is_running, body, first)[1]
 
 
 @memoised
@@ -259,7 +172,7 @@ def reweighted(
 
         def add(total: Array, one: tuple[Array, Array, Array]) -> tuple[Array, None]:
             x, sigma, weight = one
-            share = jax.nn.softmax(_log_kernel(x[None], sigma[None], pool)[0])
+            share = jax.nn.softmax(log_kernel(x[None], sigma[None], pool)[0])
             return total + weight * share, None
 
         mass, _ = jax.lax.scan(add, jnp.zeros_like(pool.log_weight), (drawn.x, drawn.time, weight))

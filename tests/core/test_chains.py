@@ -13,7 +13,7 @@ from rdmc_jax import chains, hmc, importance_start, mala, plain_average, ula, ul
 from rdmc_jax.posterior import guarded
 from rdmc_jax.types import Posterior
 
-NUM_PARTICLES, NUM_CHAINS, NUM_STEPS, NUM_START_STEPS = 100, 16, 8, 20
+NUM_PARTICLES, NUM_CHAINS, NUM_STEPS, NUM_START_STEPS = 80, 16, 8, 15
 TARGET = Mixture((1.0,), ((0.6, -0.4),), ((0.4, 1.5),))
 SKEWED = Mixture((0.7, 0.3), ((-0.3, 0.1), (0.8, -0.3)), ((0.5, 0.8), (0.3, 0.5)))
 ONE = Posterior(jnp.asarray([0.9, -1.4]), jnp.asarray(0.8))

@@ -27,7 +27,7 @@ def user_density(x):
 
 
 INSIDE = standardised(user_density, LOCATION, SCALE)
-NUM_RUNS, NUM_PARTICLES = 200, 32
+NUM_RUNS, NUM_PARTICLES = 120, 32
 TIMES = rj.log_snr_grid(7, low=-3.0, high=2.0)
 CHAINS = {"num_chains": 16, "num_start_steps": 5, "num_candidates": 32}
 ESTIMATORS = {
@@ -53,7 +53,7 @@ def test_mean_weight_is_the_normalizer(estimator, finish):
     key = jax.random.key(51)
     estimates = normalizer_estimates(method, INSIDE, jnp.zeros(2), key, NUM_RUNS)
     ratio = estimates / np.exp(LOG_NORMALIZER)
-    assert ratio.std(ddof=1) / np.sqrt(NUM_RUNS) < 0.01
+    assert ratio.std(ddof=1) / np.sqrt(NUM_RUNS) < 0.015
     assert_mean(ratio, 1.0, errors=3.0)
 
 

@@ -101,12 +101,12 @@ def test_the_ratio_of_any_density_to_the_pool_averages_to_one(noised):
 
 
 def test_mean_weight_is_the_normalizer_for_a_pool_with_wrong_proportions():
-    key, num_runs = jax.random.key(72), 300
+    key, num_runs = jax.random.key(72), 150
     estimates = normalizer_estimates(
         restart(fixed_generator), TARGET.logdensity, jnp.zeros(2), key, num_runs
     )
     ratio = estimates / np.exp(TARGET.log_normalizer)
-    assert ratio.std(ddof=1) / np.sqrt(num_runs) < 0.015
+    assert ratio.std(ddof=1) / np.sqrt(num_runs) < 0.02
     assert_mean(ratio, 1.0, errors=3.0)
 
 
