@@ -92,6 +92,22 @@ def test_start_reports_the_pooled_moments_at_its_own_points(noised):
     assert np.mean(np.asarray(ess) < 8.0) > 0.95
 
 
+def test_noise_has_the_variance_of_its_level():
+    # with a threshold above the pool's size all particles stop at the coarsest level
+    start = rj.noised_pool(fixed_generator, num_particles=4000, threshold=1e9)
+    sample = jax.jit(
+        lambda key: start.sample(key, TARGET.logdensity, rj.variance_exploding(), 0.0, KNOWN)
+    )
+    drawn, pool = sample(jax.random.key(74)), fixed_pool()
+    sigma = np.unique(np.asarray(drawn.time))
+    assert sigma.shape == (1,)
+    weight = np.asarray(jax.nn.softmax(pool.log_weight), float)
+    mean = weight @ np.asarray(pool.position, float)
+    variance = weight @ (np.asarray(pool.position, float) - mean) ** 2
+    assert_mean(drawn.x, mean)
+    assert_mean((np.asarray(drawn.x) - mean) ** 2, variance + sigma**2)
+
+
 def test_the_ratio_of_any_density_to_the_pool_averages_to_one(noised):
     # p_σ(x)/p̂_σ(x) at the level where each particle stopped, p_σ in closed form
     log_p = jax.vmap(lambda x, sigma: TARGET.posterior(x, sigma)[0])(noised.x, noised.time)

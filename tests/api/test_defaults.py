@@ -1,0 +1,71 @@
+"""Accuracy of the automatic method with nothing set, against exact truth."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from api_targets import GMM4, GMM4_DATA, default, density, target
+
+import rdmc_jax as rj
+
+
+def test_targets_are_the_problems_that_they_stand_for():
+    problem = rj.problems.gaussian_scales((1e-3, 1e3))
+    data = target(mean=((0.1, -1e5),), scale=((1e-3, 1e3),))
+    for x in problem.sample(jax.random.key(0), 3):
+        np.testing.assert_allclose(density(x, data), problem.logdensity_fn(x), rtol=1e-3)
+    for x in GMM4.sample(jax.random.key(0), 3):
+        np.testing.assert_allclose(density(x, GMM4_DATA), GMM4.logdensity_fn(x), rtol=1e-4)
+
+
+def test_log_z_of_an_unequal_shifted_mixture(mixture_draws):
+    for d in mixture_draws:
+        assert abs(d.log_normalizer + 5.0) < 4 * d.log_normalizer_error + 0.02
+        assert d.findings() == []
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_coordinates_of_very_different_scale(seed):
+    d = default(2000, seed=seed, data=target(mean=((0.1, -1e5),), scale=((1e-3, 1e3),)))
+    assert abs(d.log_normalizer) < 4 * d.log_normalizer_error + 0.02
+    scale = jnp.array([1e-3, 1e3])
+    mean, error = d.expectation(lambda x: (x - jnp.array([0.1, -1e5])) / scale)
+    assert np.all(np.abs(mean) < 4 * error) and np.all(error < 0.1)
+    square, error = d.expectation(lambda x: ((x - jnp.array([0.1, -1e5])) / scale) ** 2)
+    assert np.all(np.abs(square - 1) < 4 * error)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_gmm4_mode_weights_and_cost(seed):
+    d = default(2000, seed=seed, data=GMM4_DATA)
+    modes = jax.vmap(GMM4.mode_fn)(d.position)
+    error = rj.metrics.mode_weight_error(modes, GMM4.mode_weights, log_weight=d.log_weight)
+    assert error <= 0.05 and d.evals_per_sample <= 100
+    assert abs(d.log_normalizer) < 4 * d.log_normalizer_error + 0.02
+
+
+@pytest.fixture(scope="module")
+def galaxy_draws():
+    problem = rj.problems.galaxy(3, True)
+    return [
+        rj.sample(jax.random.key(seed), problem.logdensity_fn, problem.position, 2000)
+        for seed in range(3)
+    ]
+
+
+def test_galaxy_log_z(galaxy_draws):
+    for d in galaxy_draws:
+        assert abs(d.log_normalizer + 226.84) <= 0.5
+    errors = np.array([d.log_normalizer_error for d in galaxy_draws])
+    mean = np.mean([d.log_normalizer for d in galaxy_draws])
+    assert abs(mean + 226.812) < 4 * np.sqrt(np.sum(errors**2)) / 3
+
+
+def test_galaxy_labellings_are_equally_likely(galaxy_draws):
+    problem = rj.problems.galaxy(3, True)
+    shares = []
+    for d in galaxy_draws:
+        modes = np.asarray(jax.vmap(problem.mode_fn)(d.position))
+        shares.append(np.bincount(modes, weights=d.weights, minlength=6))
+    assert np.max(np.abs(np.mean(shares, axis=0) - 1 / 6)) < 0.08
+    assert np.max(np.abs(np.array(shares) - 1 / 6)) < 0.12

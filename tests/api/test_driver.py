@@ -1,0 +1,99 @@
+"""The loop on the host: keys, chunks, replicates, progress and interruption."""
+
+import io
+import sys
+
+import jax
+import numpy as np
+import pytest
+from api_targets import CHEAP_METHOD, ORIGIN, cheap, density, target
+
+import rdmc_jax as rj
+
+
+def same(a, b):
+    np.testing.assert_array_equal(a.position, b.position)
+    np.testing.assert_array_equal(a.log_weight, b.log_weight)
+    np.testing.assert_array_equal(a.replicate, b.replicate)
+    assert a.log_normalizer == b.log_normalizer
+    assert a.num_evals == b.num_evals
+
+
+def test_raw_keys_are_typed_keys():
+    raw = jax.random.PRNGKey(0)
+    for key in (raw, np.asarray(raw)):
+        same(
+            cheap(256),
+            rj.sample(key, density, ORIGIN, 256, data=target(), method=CHEAP_METHOD),
+        )
+
+
+def test_keys_matter_and_repeat():
+    same(cheap(256), cheap(256))
+    assert not np.array_equal(cheap(256).position, cheap(256, seed=1).position)
+
+
+def test_first_draws_stay_when_more_are_asked_for():
+    few, many = cheap(300, num_replicates=2), cheap(5000, num_replicates=2)
+    for replicate in (0, 1):
+        a, b = (d.position[np.asarray(d.replicate) == replicate] for d in (few, many))
+        np.testing.assert_array_equal(a, b[: len(a)])
+    assert np.unique(np.asarray(many.position), axis=0).shape == (5000, 2)  # no key twice
+    assert np.bincount(cheap(5000).replicate).tolist() == [1250] * 4
+
+
+@pytest.mark.parametrize("chunk_size", [1, 192])
+def test_chunk_size_changes_execution_only(chunk_size):
+    whole, chunked = (
+        cheap(1000, num_replicates=1),
+        cheap(1000, num_replicates=1, chunk_size=chunk_size),
+    )
+    close = np.isclose(whole.position, chunked.position, rtol=1e-3, atol=1e-3)
+    assert np.mean(np.all(close, axis=1)) >= 0.95
+    assert abs(whole.log_normalizer - chunked.log_normalizer) < 3 * whole.log_normalizer_error
+    assert whole.num_evals == chunked.num_evals
+
+
+def test_progress_prints_lines_and_changes_no_number(capsys):
+    silent = cheap(1000)
+    assert capsys.readouterr() == ("", "")
+    shown = cheap(1000, progress=True)
+    out, err = capsys.readouterr()
+    same(silent, shown)
+    lines = err.splitlines()
+    assert out == "" and 3 <= len(lines) <= 12
+    assert "compiling" in lines[0] and "16 ensembles" in lines[0]
+    assert "16/16" in lines[-1] and "log Z" in lines[-1] and "ESS" in lines[-1]
+
+
+class Interrupted(io.StringIO):
+    """Standard error at which somebody presses Ctrl-C when it shows a certain text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.text = text
+
+    def write(self, text):
+        if self.text in text:
+            raise KeyboardInterrupt
+        return super().write(text)
+
+
+def test_interruption_returns_what_is_finished(monkeypatch):
+    whole = cheap(600, num_replicates=2)  # 2 replicates of 5 ensembles
+    monkeypatch.setattr(sys, "stderr", Interrupted("7/10"))
+    part = cheap(600, num_replicates=2, progress=True)
+    monkeypatch.undo()
+    assert part.complete is False and part.num_samples == 300 + 2 * 64
+    np.testing.assert_array_equal(part.position, whole.position[: 300 + 2 * 64])
+    assert np.bincount(part.replicate).tolist() == [300, 128]
+    assert "R101" in [code for code, _ in part.findings()]
+    assert part.num_evals.logdensity < whole.num_evals.logdensity
+    log_weight = np.asarray(part.log_weight, float)
+    assert part.log_normalizer == pytest.approx(np.log(np.mean(np.exp(log_weight))), abs=1e-5)
+
+
+def test_interruption_before_any_ensemble_is_an_interruption(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Interrupted("compiling"))
+    with pytest.raises(KeyboardInterrupt):
+        cheap(600, progress=True)

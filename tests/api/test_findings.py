@@ -1,0 +1,118 @@
+"""Each finding is provoked by a record in which just that is wrong, and by nothing healthy."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rdmc_jax as rj
+from rdmc_jax.diagnostics import log_mean_exp
+
+RNG = np.random.default_rng(0)
+NUM = 2000
+WITHIN = RNG.normal(0, 0.3, NUM)
+"""Healthy log weights, that the hand-made ones start from."""
+
+
+def with_weights(draws, log_weight):
+    log_weight = jnp.asarray(log_weight, jnp.float32)
+    return dataclasses.replace(
+        draws, log_weight=log_weight, log_normalizer=log_mean_exp(np.asarray(log_weight))
+    )
+
+
+def interrupted(d):
+    return dataclasses.replace(d, complete=False)
+
+
+def without_weights(d):
+    return dataclasses.replace(d, weighted=False, log_normalizer=float("nan"))
+
+
+def few_effective(d):
+    # every fourth of few draws has a weight, all much the same: no tail
+    few = dataclasses.replace(d, position=d.position[::10], replicate=d.replicate[::10])
+    return with_weights(few, np.where(np.arange(NUM // 10) % 4 == 0, WITHIN[::10], -8.0))
+
+
+def heavy_tail(d):
+    # the quantiles of a Pareto law, for both replicates
+    exponential = -np.log1p(-(np.arange(NUM // 2) + 0.5) / (NUM // 2))
+    return with_weights(d, 0.78 * np.concatenate([exponential, exponential]))
+
+
+def disagreeing(d):
+    return with_weights(d, WITHIN + 0.4 * np.asarray(d.replicate))
+
+
+def collapsed(d):
+    info = d.info._replace(ess_median=np.full_like(d.info.ess_median, 1.2))
+    return dataclasses.replace(d, info=info)
+
+
+def nonfinite(d):
+    return dataclasses.replace(d, num_nonfinite=max(d.num_evals) // 20)
+
+
+def coarse(d):
+    return dataclasses.replace(d, largest_logdensity=3e6)
+
+
+def alone(d):
+    return dataclasses.replace(d, replicate=jnp.zeros_like(d.replicate))
+
+
+CASES = [
+    ("R101", interrupted, ["2000 draws"]),
+    ("R102", without_weights, ["no path weights", "sample()"]),
+    ("R103", few_effective, ["effective sample size of", "of 200", "max_evals"]),
+    ("R104", heavy_tail, ["Pareto k", "0.7", "max_evals"]),
+    ("R105", disagreeing, ["replicates disagree", "standard errors", "known_positions"]),
+    ("R106", collapsed, ["inner ESS 1.2", "step 1 of 1", "log-SNR"]),
+    ("R107", nonfinite, ["5 %", "zero density"]),
+    ("R108", coarse, ["3.0e+06", "jax_enable_x64"]),
+    ("R109", alone, ["one replicate", "num_replicates=2"]),
+]
+
+
+@pytest.mark.parametrize(("code", "provoke", "words"), CASES, ids=[case[0] for case in CASES])
+def test_finding(gaussian_draws, code, provoke, words):
+    draws = provoke(gaussian_draws)
+    found = draws.findings()
+    assert [one.code for one in found] == [code]
+    assert all(word in found[0].message for word in words), found[0].message
+    assert f"[{code}]" in draws.summary()
+    with pytest.warns(rj.RDMCWarning, match=rf"\[{code}\]"):
+        assert draws.check() == found
+
+
+def test_a_healthy_run_has_no_findings(gaussian_draws):
+    assert gaussian_draws.findings() == []
+    assert with_weights(gaussian_draws, WITHIN).findings() == []
+
+
+def test_double_precision_is_fine_enough(gaussian_draws):
+    double = dataclasses.replace(
+        coarse(gaussian_draws), log_weight=np.asarray(gaussian_draws.log_weight, np.float64)
+    )
+    assert double.findings() == []
+
+
+@pytest.mark.xfail(strict=True, reason="-inf minus -inf")
+def test_draws_that_all_have_zero_density_are_no_healthy_run(gaussian_draws):
+    assert "R103" in [
+        one.code for one in with_weights(gaussian_draws, np.full(NUM, -np.inf)).findings()
+    ]
+
+
+def test_a_replicate_without_weight_disagrees(gaussian_draws):
+    draws = with_weights(
+        gaussian_draws, np.where(np.asarray(gaussian_draws.replicate) == 0, -np.inf, WITHIN)
+    )
+    assert "R105" in [one.code for one in draws.findings()]
+
+
+def test_several_findings_come_together(gaussian_draws):
+    draws = interrupted(alone(nonfinite(gaussian_draws)))
+    assert sorted(one.code for one in draws.findings()) == ["R101", "R107", "R109"]
