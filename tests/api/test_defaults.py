@@ -35,6 +35,20 @@ def test_coordinates_of_very_different_scale(seed):
     assert np.all(np.abs(square - 1) < 4 * error)
 
 
+def test_an_unequal_mixture_in_such_coordinates():
+    """Two modes ten deviations apart in the small coordinate, far from the start."""
+    data = target(
+        mean=((0.1, -1e5), (0.11, -1e5)),
+        scale=((1e-3, 1e3), (1e-3, 1e3)),
+        weight=(0.3, 0.7),
+        log_normalizer=7.0,
+    )
+    d = default(data=data)
+    assert abs(d.log_normalizer - 7.0) < 4 * d.log_normalizer_error + 0.02
+    share, error = d.expectation(lambda x: x[0] > 0.105)
+    assert abs(share - 0.7) < 4 * error
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_gmm4_mode_weights_and_cost(seed):
     d = default(2000, seed=seed, data=GMM4_DATA)
