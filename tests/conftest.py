@@ -3,3 +3,6 @@
 import jax
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# doctests are collected from modules, and there can be only one module of this name
+collect_ignore_glob = ["*conftest.py"]
