@@ -19,7 +19,7 @@ lint: $(VENV)/.dev
 	$(RUN) mypy
 
 notebooks: $(VENV)/.dev
-	$(RUN) nbclient execute notebooks/*.ipynb --inplace
+	$(BIN)/jupyter-execute --inplace notebooks/*.ipynb
 
 bench: $(VENV)/.dev
 	$(RUN) benchmarks.accuracy

@@ -53,6 +53,11 @@ def check_position(position: ArrayTree) -> None:
                 "floating-point number or array. Write 0.0 instead of 0; discrete parameters "
                 "must be summed out of the density."
             )
+        if jnp.finfo(dtype).bits < 32:
+            raise TypeError(
+                f"position leaf {_leaf_name(path)} has dtype {dtype}, too coarse for log "
+                "densities. Pass float32 or float64."
+            )
     if dimension(position) == 0:
         raise ValueError(
             f"position holds no numbers: got {position!r}. Pass one example point, a PyTree of "
@@ -108,7 +113,7 @@ def bind(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any = None) -> 
     flat, unravel = ravel_pytree(jax.tree.map(jnp.asarray, position))
 
     def fn(x: Array) -> Array:
-        return _call(logdensity_fn, unravel(x), data).astype(x.dtype)
+        return jnp.asarray(_call(logdensity_fn, unravel(x), data)).astype(x.dtype)
 
     return Flat(guarded(fn), flat, unravel)
 

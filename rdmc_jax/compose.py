@@ -41,7 +41,7 @@ def levels(
     Raises:
         ValueError: if the times do not decrease.
     """
-    if len(times) < 1 or any(s >= t for t, s in itertools.pairwise(times)):
+    if len(times) < 1 or times[-1] < 0 or any(s >= t for t, s in itertools.pairwise(times)):
         raise ValueError(
             f"levels needs decreasing times (noise to data), but got {times}. "
             "Make them with log_snr_grid or time_grid."
@@ -75,7 +75,7 @@ def rdmc(start: Start, levels: Levels, finish: Finish) -> Method:
     """Reverse diffusion Monte Carlo: compose a start, levels and a finish.
 
     Args:
-        start: `gaussian`, `langevin`.
+        start: `gaussian`, `langevin`, `noised_pool`.
         levels: see `levels`.
         finish: `annealed`, `gaussian_finish`, `identity`.
 
@@ -84,7 +84,8 @@ def rdmc(start: Start, levels: Levels, finish: Finish) -> Method:
 
     Raises:
         ValueError: if the identity finish follows a start that stops at levels chosen by the
-            particles: its weight would be biased.
+            particles (its weight would be biased), levels follow such a start, or a finish that
+            needs noise follows a grid that ends at time 0.
 
     >>> import jax, jax.numpy as jnp, rdmc_jax
     >>> method = rdmc(
@@ -108,5 +109,15 @@ def rdmc(start: Start, levels: Levels, finish: Finish) -> Method:
             "the identity finish needs one last level common to all particles, but this start "
             "lets each particle stop at its own: the weights would be biased. Use annealed() or "
             "gaussian_finish()."
+        )
+    if start.is_adaptive and levels.transition is not None:
+        raise ValueError(
+            "this start lets each particle stop at a level of its own, so no levels common to all "
+            "can follow it. Use no_levels()."
+        )
+    if levels.transition is not None and levels.times[-1] == 0 and finish.needs_moments:
+        raise ValueError(
+            "this finish estimates the posterior at the last level, but the last time is 0, where "
+            "no noise is left. End the grid earlier (time_grid(..., end=0.01)) or use identity()."
         )
     return Method(start, levels, finish)

@@ -1,4 +1,4 @@
-"""One ensemble as a pure function of arrays: what jit, vmap, grad and the driver work on."""
+"""One ensemble as a pure function of arrays: what jit, vmap and the driver work on."""
 
 from typing import Any, NamedTuple
 
@@ -39,6 +39,7 @@ class Plan(NamedTuple):
     num_replicates: int
     num_ensembles: int  # per replicate
     reason: str  # what was chosen and why
+    max_evals: float | None = None  # asked for, per output draw
 
     @property
     def num_particles(self) -> int:

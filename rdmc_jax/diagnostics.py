@@ -108,7 +108,7 @@ def pareto_k(log_weight: np.ndarray) -> float:
         k, or nan with fewer than 25 draws.
 
     Reference: Zhang and Stephens (2009), Technometrics 51, Section 3; with the prior of
-    Vehtari et al. (2024), arXiv 1507.02646, Appendix G.
+    Vehtari et al. (2024), arXiv 1507.02646.
     """
     w = np.sort(relative_weights(log_weight))
     if w.size < 25:

@@ -16,6 +16,8 @@ from .resampling import systematic
 from .sampler import Info
 from .types import Array, ArrayTree, Evaluations, PRNGKey
 
+STATIC = ("plan", "complete", "weighted")
+
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Draws:
@@ -28,7 +30,7 @@ class Draws:
     position: ArrayTree  # leading axis num_samples
     log_weight: Array  # (num_samples,)
     replicate: Array  # (num_samples,) int
-    info: Info  # (num_steps,) mean over the ensembles; counts are totals
+    info: Info  # (num_steps,) mean over the ensembles; counts are totals without the pilot's
     log_normalizer: float
     log_normalizer_error: float
     tv_bound: float
@@ -80,6 +82,7 @@ class Draws:
         def estimate(leaf: Array) -> tuple[np.ndarray, np.ndarray]:
             x = np.asarray(leaf, np.float64)
             weight = w.reshape(-1, *([1] * (x.ndim - 1)))
+            x = np.where(weight > 0, x, 0.0)  # where the target is not, fn need not be a number
             mean = np.sum(weight * x, axis=0)
             part = weight * (x - mean)
             error2 = np.sum(part**2, axis=0)
@@ -171,10 +174,7 @@ class Draws:
 
 jax.tree_util.register_dataclass(
     Draws,
-    data_fields=["position", "log_weight", "replicate", "info"],
-    meta_fields=[
-        field.name
-        for field in dataclasses.fields(Draws)
-        if field.name not in ("position", "log_weight", "replicate", "info")
-    ],
+    # numbers are data: as metadata, runs would never be alike, and nan not even like itself
+    data_fields=[field.name for field in dataclasses.fields(Draws) if field.name not in STATIC],
+    meta_fields=list(STATIC),
 )

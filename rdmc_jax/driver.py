@@ -1,5 +1,6 @@
 """`sample`: what the user calls. Checks the input, makes the plan, has it run."""
 
+import operator
 from typing import Any
 
 import jax
@@ -33,6 +34,20 @@ def typed_key(rng_key: PRNGKey) -> PRNGKey:
     )
 
 
+def whole(num_samples: int) -> int:
+    """The number of draws as a Python int.
+
+    Raises:
+        TypeError: if it is not a whole number.
+    """
+    try:
+        return operator.index(num_samples)
+    except TypeError:
+        raise TypeError(
+            f"num_samples must be a whole number of draws, but got {num_samples!r}."
+        ) from None
+
+
 def checked_example(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any) -> ArrayTree:
     """The example position as arrays, after all checks of it and of the density there.
 
@@ -43,7 +58,15 @@ def checked_example(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any)
         ValueError: for an empty position, or values that are not numbers.
     """
     check_position(position)
-    position = jax.tree.map(jnp.asarray, position)
+    try:
+        hash(logdensity_fn)
+    except TypeError:
+        raise TypeError(
+            f"logdensity_fn must be hashable, for its compiled program is found by it, but "
+            f"{type(logdensity_fn).__name__} is not. Pass a function, or a frozen dataclass."
+        ) from None
+    # explicit dtypes: a Python float is weakly typed, and that would be another program
+    position = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), position)
     for path, leaf in jax.tree_util.tree_leaves_with_path(position):
         bad = np.asarray(leaf)[~np.isfinite(np.asarray(leaf))]
         if bad.size:
@@ -125,11 +148,19 @@ def sample(
     for name, value in (("tolerance", tolerance), ("mesh", mesh), ("checkpoint", checkpoint)):
         if value is not None:
             raise ValueError(f"{name}={value!r} is not supported yet. Leave it out.")
+    if method is not None and not isinstance(method, Method):
+        raise TypeError(f"method must be made by rdmc(start, levels, finish), but got {method!r}.")
+    if method is not None and max_evals is not None:
+        raise ValueError(
+            f"max_evals={max_evals} scales the automatic choice only; a method of your own costs "
+            "what its parts say. Leave one of the two out."
+        )
+    num_samples = whole(num_samples)
     key = typed_key(rng_key)
     position = checked_example(logdensity_fn, position, data)
     plan = make_plan(
         dim=dimension(position),
-        num_samples=int(num_samples),
+        num_samples=num_samples,
         num_replicates=num_replicates,
         method=method,
         max_evals=max_evals,
@@ -140,7 +171,7 @@ def sample(
         key,
         logdensity_fn,
         position,
-        int(num_samples),
+        num_samples,
         plan,
         data=data,
         known=known,
@@ -161,4 +192,10 @@ def _known(known: ArrayTree | None, position: ArrayTree) -> ArrayTree | None:
             f"known_positions must be like position with one leading axis: expected leaves "
             f"(num_known, ...) over {wanted}, but got {got}."
         )
+    for path, leaf in jax.tree_util.tree_leaves_with_path(known):
+        if not np.all(np.isfinite(np.asarray(leaf))):
+            raise ValueError(
+                f"known_positions leaf {jax.tree_util.keystr(path) or 'known_positions'} holds nan "
+                "or infinite values: all points must be finite. Leave the others out."
+            )
     return jax.tree.map(lambda leaf, like: jnp.asarray(leaf, like.dtype), known, position)

@@ -73,7 +73,7 @@ def run_plan(
     parts: list[tuple[int, Result]] = []
     prepares: list[Prepared] = []
     # counts of draws are not part of the pilot's program
-    shape = plan._replace(num_replicates=0, num_ensembles=0, reason="")
+    shape = plan._replace(num_replicates=0, num_ensembles=0, reason="", max_evals=None)
     complete = True
 
     def results() -> Iterator[tuple[int, Result]]:
@@ -146,6 +146,8 @@ def assemble(
     )
     bad = total([i.num_nonfinite for i in infos] + [p.num_nonfinite for p in pools])
     mean = jax.tree.map(lambda *leaves: np.mean(np.stack(leaves), axis=0), *infos)
+    sums = jax.tree.map(lambda *leaves: np.sum(np.stack(leaves), axis=0, dtype=np.int64), *infos)
+    mean = mean._replace(num_evals=sums.num_evals, num_nonfinite=sums.num_nonfinite)
     ranges = np.abs(np.stack([one.logdensity_range for one in prepares]))
     largest = float(np.max(np.where(np.isfinite(ranges), ranges, 0.0)))
     nan = float("nan")

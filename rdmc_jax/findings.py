@@ -49,6 +49,14 @@ def _run(draws: "Draws") -> list[Finding]:
             "(a smooth map of the support onto all reals samples better); else mend the density."
         )
         found.append(Finding("R107", text))
+    asked = draws.plan.max_evals
+    if asked is not None and draws.evals_per_sample > asked:
+        text = (
+            f"{draws.evals_per_sample:.0f} evaluations per draw were spent, but at most "
+            f"max_evals={asked:g} asked for: how many temperatures tempering needs is known only "
+            "afterwards. Lower max_evals, or ask for more draws."
+        )
+        found.append(Finding("R110", text))
     is_single = np.asarray(draws.log_weight).dtype == np.float32
     if is_single and draws.largest_logdensity > COARSE_LOGDENSITY:
         text = (
@@ -104,6 +112,8 @@ def _replicates(log_weight: np.ndarray, replicate: np.ndarray) -> list[Finding]:
             for part in parts
         ]
     )
+    if not np.any(np.isfinite(logs)):
+        return []  # no weight anywhere: the effective sample size says so
     low, high = int(np.argmin(logs)), int(np.argmax(logs))
     gap, error = logs[high] - logs[low], float(np.hypot(errors[low], errors[high]))
     if gap > 4 * error + 0.02:

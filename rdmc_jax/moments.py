@@ -117,7 +117,7 @@ def standard_error(sums: WeightedSums) -> Array:
     Returns:
         Shape (dim,).
 
-    Reference: Owen (2013), Monte Carlo theory, methods and examples, Eq. (9.8).
+    Reference: Owen (2013), Monte Carlo theory, methods and examples, Chapter 9.
     """
     spread = sums.square_variance + (sums.square_mean - sums.mean) ** 2
     return jnp.sqrt(spread / jnp.maximum(ess(sums), 1))

@@ -130,7 +130,9 @@ def pilot(
     offsets = (reach[:, None] * guess[None, :] * noise).at[0].set(0.0)
     starts = jax.vmap(lambda offset: _inside(logdensity_fn, position, offset))(offsets)
     if known is not None:
-        starts = jnp.concatenate([starts, known.astype(dtype)])
+        # all join the pool, but climbing is dear: a thinned set of them will do
+        thinned = known[:: -(-known.shape[0] // num_starts)]
+        starts = jnp.concatenate([starts, thinned.astype(dtype)])
     climb_keys = jax.random.split(climb_key, starts.shape[0])
     seen, bad = jax.vmap(lambda x, key: _climb(logdensity_fn, x, key, num_climbs))(
         starts, climb_keys

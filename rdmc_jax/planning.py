@@ -15,6 +15,10 @@ NUM_PARTICLES = 1000
 """Particles of one ensemble: fewer cooperate badly, and more only means more ensembles."""
 
 
+NUM_COPIES = 64
+"""Copies that set the finish's step sizes (the default of `annealed`)."""
+
+
 class Rung(NamedTuple):
     """Sizes of one noised-pool restart."""
 
@@ -49,7 +53,9 @@ def restart_generator(rung: Rung) -> PoolGenerator:
 
 def restart_finish(rung: Rung) -> Finish:
     """Annealed finish from the pool's local Gaussian."""
-    return annealed(num_temperatures=rung.num_temperatures, reference=ensemble_shrunk)
+    return annealed(
+        num_temperatures=rung.num_temperatures, num_pilot=NUM_COPIES, reference=ensemble_shrunk
+    )
 
 
 def restart_method(rung: Rung) -> Method:
@@ -57,8 +63,8 @@ def restart_method(rung: Rung) -> Method:
     return rdmc(noised_pool(num_particles=NUM_PARTICLES), no_levels(), restart_finish(rung))
 
 
-def predicted_evals(rung: Rung, dim: int) -> float:
-    """Evaluations per output sample of one full ensemble, pilot included.
+def predicted_evals(rung: Rung, dim: int, num_samples: int, num_replicates: int) -> float:
+    """Evaluations per output sample, pilot included; ensembles count whole.
 
     Tempered SMC is counted with ten temperatures plus one per two dimensions, what targets of
     the test set need; the true count is reported with the draws.
@@ -68,16 +74,22 @@ def predicted_evals(rung: Rung, dim: int) -> float:
     chains = size.num_chains * (size.num_steps + 1)
     smc = rung.num_pool * (11 + 4 * (10 + dim / 2))
     broad = rung.num_pool * (rung.num_chain_steps + 1)
-    particles = NUM_PARTICLES + 64 + (rung.num_reweighted + 64 if rung.num_reweighted else 0)
-    finish = (rung.num_temperatures + 1) * particles
-    return (climbs + chains + smc + broad + finish) / NUM_PARTICLES
+    reweighting = rung.num_reweighted + NUM_COPIES if rung.num_reweighted else 0
+    prepared = climbs + chains + smc + broad + (rung.num_temperatures + 1) * reweighting
+    num_ensembles = -(-num_samples // (num_replicates * NUM_PARTICLES))
+    ensembles = num_ensembles * (rung.num_temperatures + 1) * (NUM_PARTICLES + NUM_COPIES)
+    return num_replicates * (prepared + ensembles) / num_samples
 
 
-def choose_rung(dim: int, max_evals: float | None) -> tuple[Rung, str]:
+def choose_rung(
+    dim: int, num_samples: int, num_replicates: int, max_evals: float | None
+) -> tuple[Rung, str]:
     """The rung for a dimension, lowered until it fits the budget.
 
     Args:
         dim: of the target.
+        num_samples: output draws in total.
+        num_replicates: replicates that share them.
         max_evals: evaluations per output sample, or None.
 
     Returns:
@@ -90,14 +102,16 @@ def choose_rung(dim: int, max_evals: float | None) -> tuple[Rung, str]:
     fitting = [
         k
         for k in range(wanted + 1)
-        if max_evals is None or predicted_evals(RUNGS[k], dim) <= max_evals
+        if max_evals is None
+        or predicted_evals(RUNGS[k], dim, num_samples, num_replicates) <= max_evals
     ]
     if not fitting:
-        least = predicted_evals(RUNGS[0], dim)
+        least = predicted_evals(RUNGS[0], dim, num_samples, num_replicates)
         raise ValueError(
             f"max_evals={max_evals} evaluations per output sample are too few: the smallest "
-            f"budget in {dim} dimensions needs about {least:.0f}. Raise max_evals to that, or "
-            "pass a method of your own."
+            f"budget for {num_samples} draws in {dim} dimensions needs about {least:.0f}. Raise "
+            "max_evals to that, ask for more draws (an ensemble has "
+            f"{NUM_PARTICLES} particles however few are kept), or pass a method of your own."
         )
     rung = RUNGS[fitting[-1]]
     why = f"dimension {dim}" if fitting[-1] == wanted else f"max_evals={max_evals}"
@@ -148,9 +162,9 @@ def make_plan(
         )
     reason, generator = "method given by the caller", None
     if method is None:
-        rung, reason = choose_rung(dim, max_evals)
+        rung, reason = choose_rung(dim, num_samples, num_replicates, max_evals)
         method, generator = restart_method(rung), restart_generator(rung)
         pilot_size = rung.pilot_size
     share = -(-num_samples // num_replicates)
     num_ensembles = -(-share // method.start.num_particles)
-    return Plan(method, pilot_size, generator, num_replicates, num_ensembles, reason)
+    return Plan(method, pilot_size, generator, num_replicates, num_ensembles, reason, max_evals)

@@ -63,7 +63,7 @@ def score_from_mean(process: Process, x: Array, t: Array, mean: Array) -> Array:
     Returns:
         Scores, shape (num_particles, dim).
 
-    Reference: Huang et al. (2024), arXiv 2307.02037, Eq. (4).
+    Reference: Huang et al. (2024), arXiv 2307.02037, Section 3.
     """
     return (column(process.alpha(t)) * mean - x) / column(process.sigma(t)) ** 2
 

@@ -3,7 +3,7 @@
 Noising a member of a fixed pool {(y_j, W_j)} gives the law ``p̂_σ(x) = Σ_j W_j N(x; y_j, σ²I)``
 exactly, and its denoising posterior means are kernel averages: no target evaluation, no ladder of
 levels and no path weight is needed for it. Each particle stops at a noise level of its own, the
-finest one where still enough members speak for it; the annealed finish does the rest.
+first one where too few members speak for it; the annealed finish does the rest.
 """
 
 from typing import Any
@@ -69,14 +69,23 @@ def noised_pool(
         known: Pool,
     ) -> StartDraws:
         dtype = known.position.dtype
-        pool_key, member_key, noise_key = jax.random.split(rng_key, 3)
+        pool_key, member_key, order_key, noise_key = jax.random.split(rng_key, 4)
         pool = make(pool_key, logdensity_fn, known)
+        if pool.position.shape[0] < 2:
+            raise ValueError(
+                "noised_pool needs a pool of two points or more, but has "
+                f"{pool.position.shape[0]}. "
+                "Pass a generator such as broad_chains(num_chains=1000)."
+            )
         share = jax.nn.softmax(pool.log_weight)
         mean = jnp.average(pool.position, axis=0, weights=share)
         spread = jnp.average((pool.position - mean[None, :]) ** 2, axis=0, weights=share)
         widest = jnp.sqrt(jnp.max(spread)) + 1e-6
         sigmas = 2 * widest * 2.0 ** (-jnp.arange(NUM_SIGMAS, dtype=dtype) / 4)
-        member = pool.position[systematic(member_key, pool.log_weight, num_particles)]
+        # in random order: systematic indices are sorted, and any part of the ensemble (its first
+        # draws, the copies that set the step sizes) must be like the whole
+        chosen = systematic(member_key, pool.log_weight, num_particles)
+        member = pool.position[jax.random.permutation(order_key, chosen)]
         finer = jnp.append(sigmas[1:], 0.0)
         steps = jnp.sqrt(sigmas**2 - finer**2)[:, None, None]
         noise = steps * jax.random.normal(noise_key, (NUM_SIGMAS, *member.shape), dtype)
@@ -130,10 +139,13 @@ def _known_update(
 
 
 @memoised
-def no_levels(process: Process | None = None) -> Levels:
-    """No transitions: the finish takes over where the start stopped, with its moments."""
+def no_levels() -> Levels:
+    """No transitions: the finish takes over where the start stopped, with its moments.
+
+    The process is `variance_exploding`, by which `noised_pool` noises.
+    """
     known = Estimator(_known_init, _known_update, lambda rng_key, state: state.mean)
-    return Levels(variance_exploding() if process is None else process, (0.0,), known, None)
+    return Levels(variance_exploding(), (0.0,), known, None)
 
 
 @memoised

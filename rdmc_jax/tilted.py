@@ -101,7 +101,7 @@ def acceptance_of(info: Any) -> Array:
 def adapted(step_size: Array, acceptance: Array, target: float, rate: float = 0.5) -> Array:
     """Robbins-Monro step ``log h += rate (a - target)``; unchanged where nothing is accepted.
 
-    Reference: Andrieu and Thoms (2008), Stat. Comput. 18, Eq. (20), with a constant rate.
+    Reference: Andrieu and Thoms (2008), Stat. Comput. 18, with a constant rate.
     """
     change = jnp.where(jnp.isnan(acceptance), 0.0, rate * (acceptance - target))
     return step_size * jnp.exp(change)

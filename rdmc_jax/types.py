@@ -43,7 +43,7 @@ class Moments(NamedTuple):
     variance: Array  # (num_particles, dim)
     ess: Array  # (num_particles,) effective number of independent inner samples
     standard_error: Array  # (num_particles, dim) of the mean
-    log_marginal: Array  # (num_particles,) log(Z p_t(x)); nan where the method gives none
+    log_marginal: Array  # (num_particles,) log ∫ π(y) N(y; center, scale²) dy, nan where unknown
     acceptance_rate: Array  # (num_particles,) nan where nothing is accepted or rejected
     num_evals: Evaluations  # totals of the update
     num_nonfinite: Array  # density values that were nan or infinite

@@ -150,7 +150,7 @@ def warm_start() -> ChainStart:
     Returns:
         A `ChainStart`.
 
-    Reference: Del Moral, Doucet, Jasra (2006), J. R. Statist. Soc. B 68, Section 3.3.
+    Reference: Del Moral, Doucet, Jasra (2006), J. R. Statist. Soc. B 68.
     """
 
     def place(

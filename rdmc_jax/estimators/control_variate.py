@@ -62,7 +62,7 @@ def zero_variance(positions: Array, gradients: Array) -> ChainAverage:
     Returns:
         `ChainAverage`, its standard error that of the corrected mean.
 
-    Reference: Mira, Solgi, Imparato (2013), Stat. Comput. 23, Eq. (9).
+    Reference: Mira, Solgi, Imparato (2013), Stat. Comput. 23 (linear trial function).
     """
     plain = plain_average(positions, gradients)
     y = positions - plain.mean[None, None, :]

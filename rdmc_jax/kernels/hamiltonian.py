@@ -39,7 +39,7 @@ def uld(logdensity_fn: LogDensityFn, step_size: Array | float, *, friction: floa
         A `Kernel` whose momentum lives on between steps. One evaluation per step. Not for cases
         where a bias of order ε² matters and no weights repair it: use `hmc`.
 
-    Reference: Bussi and Parrinello (2007), Phys. Rev. E 75, 056707, Eq. (13).
+    Reference: Bussi and Parrinello (2007), Phys. Rev. E 75, 056707.
     """
 
     def init(position: Array, rng_key: PRNGKey | None = None) -> MomentumState:

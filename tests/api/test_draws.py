@@ -57,7 +57,6 @@ def test_evaluations_are_counted_once_per_ensemble():
     assert pair[0].evals_per_sample == pytest.approx(largest / 256)
 
 
-@pytest.mark.xfail(strict=True, reason="info averages counts over the ensembles")
 def test_info_has_one_row_per_step_and_counts_totals():
     d = cheap(256, num_replicates=2)
     np.testing.assert_allclose(d.info.log_snr[:4], [-3.0, -1.5, 0.0, 1.5], atol=1e-4)
@@ -82,7 +81,6 @@ def test_expectation_and_its_error_on_an_unequal_mixture(mixture_draws):
     assert 0.3 < np.sqrt(np.mean(np.square(scores))) < 2
 
 
-@pytest.mark.xfail(strict=True, reason="zero weight times nan is nan")
 def test_expectation_does_not_look_where_the_weight_is_zero():
     d = default(data=target(bound=0.0))
     moved = dataclasses.replace(

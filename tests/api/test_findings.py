@@ -99,7 +99,6 @@ def test_double_precision_is_fine_enough(gaussian_draws):
     assert double.findings() == []
 
 
-@pytest.mark.xfail(strict=True, reason="-inf minus -inf")
 def test_draws_that_all_have_zero_density_are_no_healthy_run(gaussian_draws):
     assert "R103" in [
         one.code for one in with_weights(gaussian_draws, np.full(NUM, -np.inf)).findings()

@@ -101,13 +101,11 @@ def scheduled():
     )
 
 
-@pytest.mark.xfail(strict=True, reason="the start's steps count as levels")
 def test_schedules_of_steps_change_the_cost_by_what_they_say(scheduled):
     steps = [16 + level // 4 for level in range(32)]
     assert scheduled.num_evals == evaluations(256, 128, 16, [16] * 32, steps)
 
 
-@pytest.mark.xfail(strict=True, reason="the default step exceeds the last levels' variance")
 def test_default_settings_are_stable(scheduled):
     variance = np.mean(np.square(scheduled.position))
     assert abs(variance / 4 - 1) < 0.15 + 4 * np.sqrt(2 / 256)
