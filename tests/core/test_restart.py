@@ -154,3 +154,15 @@ def test_no_levels_needs_a_start_that_knows_its_moments():
     method = rj.rdmc(rj.gaussian(num_particles=4), rj.no_levels(), rj.gaussian_finish())
     with pytest.raises(ValueError, match="knows its moments"):
         method(TARGET.logdensity).init(jnp.zeros(2), jax.random.key(0))
+
+
+def test_any_part_of_the_ensemble_is_like_the_whole():
+    # the first draws are kept when fewer are asked for: they must not be the pool's first members
+    left, right = jnp.full((60, 2), -5.0), jnp.full((60, 2), 5.0)
+    two_clusters = pool_of(jnp.concatenate([left, right]))
+    start = rj.noised_pool(num_particles=400, threshold=8.0)
+    drawn = jax.jit(
+        lambda key: start.sample(key, TARGET.logdensity, rj.variance_exploding(), 0.0, two_clusters)
+    )(jax.random.key(75))
+    share = np.mean(np.asarray(drawn.x)[:100, 0] > 0)
+    assert abs(share - 0.5) < 4 * 0.5 / np.sqrt(100)
