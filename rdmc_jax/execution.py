@@ -146,8 +146,11 @@ def assemble(
     )
     bad = total([i.num_nonfinite for i in infos] + [p.num_nonfinite for p in pools])
     mean = jax.tree.map(lambda *leaves: np.mean(np.stack(leaves), axis=0), *infos)
-    sums = jax.tree.map(lambda *leaves: np.sum(np.stack(leaves), axis=0, dtype=np.int64), *infos)
-    mean = mean._replace(num_evals=sums.num_evals, num_nonfinite=sums.num_nonfinite)
+    counts_of = [(info.num_evals, info.num_nonfinite) for info in infos]
+    evaluated, nonfinite = jax.tree.map(
+        lambda *leaves: np.sum(np.stack(leaves), axis=0, dtype=np.int64), *counts_of
+    )
+    mean = mean._replace(num_evals=evaluated, num_nonfinite=nonfinite)
     ranges = np.abs(np.stack([one.logdensity_range for one in prepares]))
     largest = float(np.max(np.where(np.isfinite(ranges), ranges, 0.0)))
     nan = float("nan")
