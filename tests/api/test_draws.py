@@ -131,7 +131,7 @@ def test_check_returns_findings_and_warns_with_their_codes(gaussian_draws):
 
 def test_draws_are_a_pytree(cheap_draws):
     leaves, structure = jax.tree.flatten(cheap_draws)
-    assert all(hasattr(leaf, "shape") for leaf in leaves)
+    assert all(isinstance(leaf, float | int) or hasattr(leaf, "shape") for leaf in leaves)
     again = jax.tree.unflatten(structure, leaves)
     for field in dataclasses.fields(rj.Draws):
         before, after = getattr(cheap_draws, field.name), getattr(again, field.name)
@@ -140,6 +140,13 @@ def test_draws_are_a_pytree(cheap_draws):
     np.testing.assert_array_equal(doubled.position, 2 * cheap_draws.position)
     mean = jax.jit(lambda d: jnp.mean(d.position, axis=0))(cheap_draws)
     np.testing.assert_allclose(mean, np.mean(cheap_draws.position, axis=0), atol=1e-5)
+
+
+def test_runs_of_one_plan_have_one_structure(cheap_draws):
+    other = cheap(1001, num_replicates=4, seed=1)
+    assert jax.tree.structure(other) == jax.tree.structure(cheap_draws)
+    both = jax.tree.map(lambda *leaves: np.stack(leaves), cheap_draws, other)
+    assert both.position.shape == (2, 1001, 2) and both.plan == other.plan
 
 
 def test_one_draw_is_a_run_too():
