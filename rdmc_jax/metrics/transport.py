@@ -100,7 +100,7 @@ def wasserstein(
 
     >>> import jax.numpy as jnp
     >>> from rdmc_jax import metrics
-    >>> metrics.wasserstein(jnp.zeros((2, 2)), jnp.ones((3, 2)) * jnp.array([3.0, 4.0]))
+    >>> metrics.wasserstein(jnp.zeros((2, 2)), jnp.tile(jnp.array([3.0, 4.0]), (3, 1)))
     5.0
 
     Reference: Flamary et al. (2021), "POT: Python optimal transport".
