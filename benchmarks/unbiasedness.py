@@ -29,7 +29,6 @@ from jax.scipy.stats import norm
 import rdmc_jax as rj
 from rdmc_jax import problems
 from rdmc_jax.problems.gaussian_mixture import gaussian_mixture
-from rdmc_jax.types import Evaluations, Pool
 
 LIMIT = 3.5
 MIN_RUNS = 100
@@ -79,8 +78,7 @@ def wrong_pool():
     noise = jax.random.normal(jax.random.key(2024), (NUM_POOL, 8))
     is_heavy = jnp.arange(NUM_POOL)[:, None] < SHARE_OF_HEAVY_MODE * NUM_POOL
     position = jnp.where(is_heavy, -2.0 / 3.0, 4.0 / 3.0) + math.sqrt(0.05) * noise
-    zero = jnp.zeros((), jnp.int32)
-    return Pool(position, jnp.zeros(NUM_POOL), Evaluations(zero, zero), zero)
+    return rj.fixed_pool(position)
 
 
 def wrong_generator(rng_key, logdensity_fn, known):

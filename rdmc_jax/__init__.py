@@ -19,9 +19,9 @@ from .estimators import (
 )
 from .finishes import annealed, gaussian_finish, identity
 from .grids import log_snr_grid, time_grid
-from .kernels import hmc, mala, ula, uld
+from .kernels import hmc, mala, random_walk, ula, uld
 from .planning import make_plan
-from .pool import broad_chains, known_points, union
+from .pool import broad_chains, fixed_pool, known_points, union
 from .processes import ornstein_uhlenbeck, variance_exploding
 from .published import paper
 from .restart import ensemble_shrunk, no_levels, noised_pool, reweighted
@@ -43,6 +43,7 @@ __all__ = [
     "ddim",
     "ensemble_shrunk",
     "exponential",
+    "fixed_pool",
     "gaussian",
     "gaussian_finish",
     "hmc",
@@ -66,6 +67,7 @@ __all__ = [
     "pooled_importance",
     "pooled_start",
     "problems",
+    "random_walk",
     "rdmc",
     "reweighted",
     "sample",

@@ -7,13 +7,12 @@ import jax.numpy as jnp
 
 from .border import bind, flatten, ravel_ensemble, standardised
 from .compose import Method
-from .pilot import pilot
-from .pool import as_known
+from .pilot import PilotFn
+from .pool import as_known, fixed_pool
 from .sampler import Info
 from .types import (
     Array,
     ArrayTree,
-    Evaluations,
     LogDensityFn,
     Pool,
     PoolGenerator,
@@ -21,25 +20,18 @@ from .types import (
 )
 
 
-class PilotSize(NamedTuple):
-    """Static sizes of the pilot; None in the `Plan` leaves the user's coordinates alone."""
-
-    num_starts: int = 64
-    num_climbs: int = 16
-    num_chains: int = 256
-    num_steps: int = 48
-
-
 class Plan(NamedTuple):
     """Everything static about a run; equal plans share one compiled program."""
 
     method: Method
-    pilot_size: PilotSize | None  # None: the user's own coordinates
+    pilot: PilotFn | None  # None: the user's own coordinates
     generator: PoolGenerator | None  # of the pool, after the pilot
     num_replicates: int
     num_ensembles: int  # per replicate
     reason: str  # what was chosen and why
     max_evals: float | None = None  # asked for, per output draw
+    generator_names: tuple[str, ...] = ()  # what the pool's origins stand for
+    richer: tuple[Method, ...] = ()  # in their order, if the measured weight ESS is too low
 
     @property
     def num_particles(self) -> int:
@@ -88,18 +80,14 @@ def prepare(
     """
     flat = flatten(logdensity_fn, position, data)
     dim, dtype = flat.position.shape[0], flat.position.dtype
-    zero = jnp.zeros((), jnp.int32)
     known_flat = None if known is None else ravel_ensemble(known).astype(dtype)
-    if plan.pilot_size is None:
+    if plan.pilot is None:
         points = flat.position[None] if known_flat is None else known_flat
-        evals = Evaluations(zero, zero)
-        pool = Pool(points, jnp.zeros(points.shape[0], dtype), evals, zero)
+        pool = fixed_pool(points)
         none = jnp.full((2,), jnp.nan, dtype)
         return Prepared(jnp.zeros(dim, dtype), jnp.ones(dim, dtype), pool, none)
     pilot_key, pool_key = jax.random.split(rng_key)
-    found = pilot(
-        pilot_key, flat.logdensity_fn, flat.position, known=known_flat, **plan.pilot_size._asdict()
-    )
+    found = plan.pilot(pilot_key, flat.logdensity_fn, flat.position, known_flat)
     points, log_weight = found.points, jnp.where(jnp.isfinite(found.logdensity), 0.0, -jnp.inf)
     if known_flat is not None:
         points = jnp.concatenate([points, known_flat])
@@ -108,7 +96,7 @@ def prepare(
     scale = found.width if plan.method.start.is_adaptive else found.scale
     evals, bad = found.num_evals, found.num_nonfinite
     u = (points - found.location[None, :]) / scale[None, :]
-    pool = Pool(u, log_weight.astype(dtype), Evaluations(zero, zero), zero)
+    pool = fixed_pool(u, log_weight.astype(dtype))
     if plan.generator is not None:
         target = standardised(flat.logdensity_fn, found.location, scale)
         pool = plan.generator(pool_key, target, pool)

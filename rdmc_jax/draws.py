@@ -11,6 +11,7 @@ import numpy as np
 
 from . import diagnostics
 from .core import Plan
+from .coverage import Coverage
 from .diagnostics import Finding, RDMCWarning
 from .resampling import systematic
 from .sampler import Info
@@ -42,6 +43,7 @@ class Draws:
     weighted: bool
     seconds: float
     largest_logdensity: float
+    coverage: Coverage | None = None  # by the generators of the pool
 
     @property
     def num_samples(self) -> int:

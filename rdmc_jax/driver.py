@@ -9,10 +9,12 @@ import numpy as np
 
 from .border import check_position, checked_value, dimension
 from .compose import Method
-from .core import PilotSize
 from .draws import Draws
 from .execution import run_plan
+from .gradient_free import gradient_free_pilot
+from .pilot import climbing_pilot
 from .planning import make_plan
+from .slopes import has_gradient
 from .types import ArrayTree, LogDensityFn, PRNGKey
 
 _value = jax.jit(checked_value, static_argnames="logdensity_fn")
@@ -104,7 +106,9 @@ def sample(
 
     A pilot finds location and scale; then ensembles of particles run the composed method in
     standardised coordinates. Replicates have pilots and pools of their own, so that their
-    disagreement is evidence.
+    disagreement is evidence. The automatic method is tried on one ensemble that is thrown away:
+    if the effective sample size of its weights is below half of its draws, the run has 2, 4 or 8
+    times as many temperatures. Densities that JAX cannot differentiate are sampled by random walks.
 
     Args:
         rng_key: ``jax.random.key(0)``; raw uint32 keys are accepted.
@@ -158,13 +162,15 @@ def sample(
     num_samples = whole(num_samples)
     key = typed_key(rng_key)
     position = checked_example(logdensity_fn, position, data)
+    can_climb = has_gradient(logdensity_fn, position, data)
     plan = make_plan(
         dim=dimension(position),
         num_samples=num_samples,
         num_replicates=num_replicates,
         method=method,
         max_evals=max_evals,
-        pilot_size=PilotSize(),
+        pilot=climbing_pilot() if can_climb else gradient_free_pilot(),
+        has_gradient=can_climb,
     )
     known = _known(known_positions, position)
     return run_plan(

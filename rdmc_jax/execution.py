@@ -10,11 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import diagnostics
+from .border import ravel_ensemble
+from .budget import chosen_method
 from .compose import Method
 from .core import Plan, Prepared, Result, ensemble, prepare
+from .coverage import Coverage, coverage
 from .draws import Draws
 from .progress import reporter
 from .types import ArrayTree, Evaluations, LogDensityFn, PRNGKey
+
+DISCARDED = 2**32 - 1
+"""Folded into the key of the first replicate for the ensemble that decides the budget."""
 
 _prepare = jax.jit(prepare, static_argnames=("logdensity_fn", "plan"))
 
@@ -72,17 +78,27 @@ def run_plan(
     side = _chunks(plan.num_ensembles, plan.num_particles, chunk_size)
     parts: list[tuple[int, Result]] = []
     prepares: list[Prepared] = []
+    discarded: list[Result] = []
     # counts of draws are not part of the pilot's program
-    shape = plan._replace(num_replicates=0, num_ensembles=0, reason="", max_evals=None)
+    shape = plan._replace(num_replicates=0, num_ensembles=0, reason="", max_evals=None, richer=())
     complete = True
 
     def results() -> Iterator[tuple[int, Result]]:
+        nonlocal plan
         for replicate in range(plan.num_replicates):
             replicate_key = jax.random.fold_in(key, replicate)
             pilot_key = jax.random.fold_in(replicate_key, 0)
             prepared = _prepare(pilot_key, logdensity_fn, position, data, known, plan=shape)
             prepares.append(jax.device_get(prepared))
             _check_prepared(prepares[-1])
+            if plan.richer and not discarded:
+                keys = jax.random.fold_in(replicate_key, DISCARDED)[None]
+                trial = _ensembles(
+                    keys, logdensity_fn, position, data, prepared, method=plan.method
+                )
+                discarded.append(jax.device_get(jax.tree.map(lambda leaf: leaf[0], trial)))
+                method, measured = chosen_method(plan, discarded[0])
+                plan = plan._replace(method=method, reason=f"{plan.reason}; {measured}")
             for first in range(0, plan.num_ensembles, side):
                 # the last chunk is filled up, so that every chunk has the same shape
                 numbers = jnp.arange(first, first + side) + 1
@@ -103,7 +119,8 @@ def run_plan(
             if not parts:
                 raise
             complete = False
-    return assemble(parts, prepares, num_samples, plan, complete, time.perf_counter() - begin)
+    seconds = time.perf_counter() - begin
+    return assemble(parts, prepares, discarded, num_samples, plan, complete, seconds)
 
 
 def _shares(num_samples: int, plan: Plan) -> list[int]:
@@ -112,9 +129,27 @@ def _shares(num_samples: int, plan: Plan) -> list[int]:
     return [each] * (plan.num_replicates - 1) + [num_samples - each * (plan.num_replicates - 1)]
 
 
+def _coverage(
+    position: ArrayTree, log_weight: np.ndarray, replicate: np.ndarray, prepares: list[Prepared]
+) -> Coverage:
+    """Of the generators of the pools, averaged over the replicates that have draws."""
+    x = np.asarray(ravel_ensemble(position))
+    found = []
+    for label in np.unique(replicate):
+        one, is_own = prepares[label], replicate == label
+        u = (x[is_own] - one.location[None, :]) / one.scale[None, :]
+        w = diagnostics.relative_weights(log_weight[is_own])
+        pool = one.pool
+        found.append(coverage(u, w / np.sum(w), pool.position, pool.log_weight, pool.origin))
+    return Coverage(
+        np.mean([one.unseen for one in found], axis=0), float(np.mean([one.alone for one in found]))
+    )
+
+
 def assemble(
     parts: list[tuple[int, Result]],
     prepares: list[Prepared],
+    discarded: list[Result],
     num_samples: int,
     plan: Plan,
     complete: bool,
@@ -140,11 +175,13 @@ def assemble(
         return int(sum(int(np.sum(np.asarray(c, np.int64))) for c in counts))
 
     pools = [one.pool for one in prepares]
-    counts = [i.num_evals for i in infos] + [p.num_evals for p in pools]
+    seen = _coverage(position, log_weight, labels, prepares) if weighted else None
+    spent = infos + [result.info for result in discarded]
+    counts = [i.num_evals for i in spent] + [p.num_evals for p in pools]
     evals = Evaluations(
         total([count.logdensity for count in counts]), total([count.gradient for count in counts])
     )
-    bad = total([i.num_nonfinite for i in infos] + [p.num_nonfinite for p in pools])
+    bad = total([i.num_nonfinite for i in spent] + [p.num_nonfinite for p in pools])
     mean = jax.tree.map(lambda *leaves: np.mean(np.stack(leaves), axis=0), *infos)
     counts_of = [(info.num_evals, info.num_nonfinite) for info in infos]
     evaluated, nonfinite = jax.tree.map(
@@ -172,4 +209,5 @@ def assemble(
         weighted=weighted,
         seconds=seconds,
         largest_logdensity=largest,
+        coverage=seen,
     )

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import diagnostics
+from .border import ravel_ensemble
+from .coverage import disagreement
 from .diagnostics import Finding
 
 if TYPE_CHECKING:
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
 LOW_ESS = 100.0
 LOW_ESS_SHARE = 0.05
 COARSE_LOGDENSITY = 1e5
+LONELY_SHARE = 0.05
+DISAGREEING = 5.0
+"""Standard errors; several parts and pairs of replicates are compared."""
 
 
 def findings(draws: "Draws") -> list[Finding]:
@@ -20,7 +25,8 @@ def findings(draws: "Draws") -> list[Finding]:
 
     Codes: R101 interrupted, R102 no weights, R103 few effective draws, R104 heavy tail of the
     weights, R105 replicates disagree, R106 inner estimates collapsed, R107 non-finite densities,
-    R108 single precision too coarse, R109 only one replicate, R110 budget exceeded.
+    R108 single precision too coarse, R109 only one replicate, R110 budget exceeded, R111 mass that
+    one generator of the pool alone met, R112 replicates disagree about where the mass is.
 
     Args:
         draws: the run's record.
@@ -94,10 +100,25 @@ def _weights(draws: "Draws") -> list[Finding]:
             "likely too low, and their errors too. Raise max_evals."
         )
         found.append(Finding("R104", text))
-    return found + _replicates(log_weight, replicate)
+    return found + _coverage(draws) + _replicates(draws, log_weight, replicate)
 
 
-def _replicates(log_weight: np.ndarray, replicate: np.ndarray) -> list[Finding]:
+def _coverage(draws: "Draws") -> list[Finding]:
+    seen = draws.coverage
+    if seen is None or seen.alone <= LONELY_SHARE:
+        return []
+    names = draws.plan.generator_names
+    parts = [f"{name} {share:.0%}" for name, share in zip(names, seen.unseen, strict=False)]
+    text = (
+        f"{seen.alone:.0%} of the mass lies where one generator of the pool alone has points "
+        f"(unseen by {', '.join(parts)}). What all but one missed, all may have missed elsewhere: "
+        "narrow modes are easily overlooked. Raise max_evals or num_replicates, or pass "
+        "known_positions."
+    )
+    return [Finding("R111", text)]
+
+
+def _replicates(draws: "Draws", log_weight: np.ndarray, replicate: np.ndarray) -> list[Finding]:
     labels = np.unique(replicate)
     if labels.size < 2:
         text = "one replicate only: nothing checks its log Z. Ask for num_replicates=2 or more."
@@ -123,4 +144,12 @@ def _replicates(log_weight: np.ndarray, replicate: np.ndarray) -> list[Finding]:
             "missed. Raise max_evals, or pass the draws of this run as known_positions."
         )
         return [Finding("R105", text)]
+    found = disagreement(np.asarray(ravel_ensemble(draws.position)), log_weight, replicate)
+    if found.standard_errors > DISAGREEING:
+        text = (
+            "replicates disagree about where the mass is: one part of the draws has weight "
+            f"{found.weights[0]:.3f} in one and {found.weights[1]:.3f} in another, "
+            f"{found.standard_errors:.0f} standard errors apart. Raise max_evals."
+        )
+        return [Finding("R112", text)]
     return []

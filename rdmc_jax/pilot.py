@@ -1,27 +1,38 @@
 """Find where the target is and how wide it is, from its log density alone.
 
 Three cheap stages: points at many distances from the user's position climb by damped Newton
-steps; the points met on the way are ranked by the mass of the Gaussian that their height and
-curvature describe (not by height: a spike of no mass would win); short chains from the best of
-them spread over their modes. Location and scale of the chains' ends standardise the target, and
-the ends join the pool.
+steps; rounds of further points start from the breadth of what was met, for a narrow mode in many
+dimensions has a small basin; short chains from the best of all of them spread over their modes.
+Location and scale of the chains' ends standardise the target, and the ends join the pool.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from .climbing import (
+    NUM_SHRINKS,
+    Local,
+    bounded,
+    climb,
+    evaluations_per_climb,
+    inside,
+    log_rank,
+    look,
+)
 from .kernels import mala
+from .memo import memoised
 from .resampling import systematic
+from .searching import NUM_EXPLAINING, around, evaluations_of_search
 from .tilted import Tilted, adapted, retarget, tilted_logdensity
 from .types import Array, Evaluations, LogDensityFn, PRNGKey
 
-MAX_NEWTON_DIM = 128
-"""Above this dimension Hessians are too dear: their diagonal is estimated by random signs."""
-SNAPSHOTS = (1, 2, 4, 8)
-NUM_PROBES = 16
-NUM_SHRINKS = 8
+SNAPSHOTS = (1, 2, 4, 8, 16)
+"""Steps of a climb at which what it met is kept."""
+CONTINUED = 0.25
+"""Share of each later round that goes on from the best points so far."""
 
 
 class Pilot(NamedTuple):
@@ -36,181 +47,156 @@ class Pilot(NamedTuple):
     num_nonfinite: Array
 
 
-class _Local(NamedTuple):
-    """Height and curvature at a point, in the coordinates ``x = unit u``."""
-
-    x: Array
-    value: Array
-    newton: Array  # |H|^{-1} g
-    deviation: Array  # √diag |H|^{-1}
-    log_mass: Array  # value - ½ log det |H|
+PilotFn = Callable[[PRNGKey, LogDensityFn, Array, Array | None], Pilot]
+"""``(rng_key, logdensity_fn, position, known) -> Pilot``: a guarded density on flat arrays, a first
+guess of shape (dim,) that may be far off, points that the user knows, (num_known, dim), or None."""
 
 
-def _hessian(logdensity_fn: LogDensityFn, x: Array, rng_key: PRNGKey) -> Array:
-    """Hessian, or a diagonal estimate of it where the dimension is large."""
-    gradient = jax.grad(logdensity_fn)
-
-    def along(v: Array) -> Array:
-        return jax.grad(lambda y: jnp.vdot(gradient(y), v))(x)
-
-    if x.shape[0] <= MAX_NEWTON_DIM:
-        return jax.vmap(along)(jnp.eye(x.shape[0], dtype=x.dtype))
-    signs = jax.random.rademacher(rng_key, (NUM_PROBES, x.shape[0]), x.dtype)
-    return jnp.diag(jnp.mean(signs * jax.vmap(along)(signs), axis=0))
-
-
-def _look(logdensity_fn: LogDensityFn, x: Array, rng_key: PRNGKey) -> _Local:
-    value, gradient = jax.value_and_grad(logdensity_fn)(x)
-    hessian = _hessian(logdensity_fn, x, rng_key)
-    hessian = jnp.where(
-        jnp.all(jnp.isfinite(hessian)), hessian, -jnp.eye(x.shape[0], dtype=x.dtype)
-    )
-    # equilibrated first: coordinates of very different scale would drown each other's
-    # eigenvalues in rounding
-    diagonal = jnp.maximum(jnp.max(jnp.abs(hessian), axis=0), 1e-30)
-    unit = 1 / jnp.sqrt(diagonal)
-    values, vectors = jnp.linalg.eigh(hessian * unit[:, None] * unit[None, :])
-    curvature = jnp.maximum(jnp.abs(values), 1e-3)
-    newton = unit * (vectors @ ((vectors.T @ (unit * gradient)) / curvature))
-    deviation = unit * jnp.sqrt(jnp.sum(vectors**2 / curvature[None, :], axis=1))
-    log_mass = value - 0.5 * jnp.sum(jnp.log(curvature)) + jnp.sum(jnp.log(unit))
-    return _Local(x, value, newton, deviation, log_mass)
-
-
-def _climb(
-    logdensity_fn: LogDensityFn, x: Array, rng_key: PRNGKey, num_steps: int
-) -> tuple[_Local, Array]:
-    """Damped Newton steps towards a maximum; returns what was seen at every step."""
-    lengths = jnp.asarray([1.0, 0.4, 0.1, 0.01, 0.0], x.dtype)
-
-    def body(x: Array, key: PRNGKey) -> tuple[Array, tuple[_Local, Array]]:
-        here = _look(logdensity_fn, x, key)
-        tries = x[None, :] + lengths[:, None] * here.newton[None, :]
-        values = jax.vmap(logdensity_fn)(tries)
-        values = jnp.where(jnp.isfinite(values), values, -jnp.inf)
-        return tries[jnp.argmax(values)], (here, jnp.sum(values == -jnp.inf, dtype=jnp.int32))
-
-    _, (seen, bad) = jax.lax.scan(body, x, jax.random.split(rng_key, num_steps))
-    return seen, jnp.sum(bad)
-
-
-def pilot(
-    rng_key: PRNGKey,
-    logdensity_fn: LogDensityFn,
-    position: Array,
+@memoised
+def climbing_pilot(
     *,
-    known: Array | None = None,
-    num_starts: int = 32,
-    num_climbs: int = 20,
+    num_rounds: int = 3,
+    num_starts: int = 64,
+    num_climbs: int = 16,
+    num_candidates: int = 64,
     num_chains: int = 256,
     num_steps: int = 48,
-) -> Pilot:
-    """Location, scale and first points of a target.
+) -> PilotFn:
+    """Location, scale and first points of a target, by Newton steps and short chains.
 
     Args:
-        rng_key: key.
-        logdensity_fn: guarded density on flat arrays.
-        position: a first guess, shape (dim,); may be far off.
-        known: further points that the user knows, shape (num_known, dim).
-        num_starts: points that climb, at distances from half to 4,000 times the local scale.
+        num_rounds: rounds of climbs. The first starts at distances from half to 4,000 times the
+            local scale; later ones go on from the best points and start anew around all.
+        num_starts: points that climb in each round.
         num_climbs: Newton steps of each.
+        num_candidates: for each start of a later round; the least explained is taken.
         num_chains: chains, the number of points returned.
         num_steps: MALA steps of each.
 
     Returns:
-        A `Pilot`. Modes that no climb and no chain met are not in it.
+        A `PilotFn`. Modes that no climb and no chain met are not in what it finds.
     """
-    dim, dtype = position.shape[0], position.dtype
-    look_key, start_key, climb_key, choose_key, chain_key = jax.random.split(rng_key, 5)
-    first = _look(logdensity_fn, position, look_key)
-    # a flat spot has no curvature to measure a length by: the size of the position is a guess
-    guess = jnp.where(first.deviation < 1e10, first.deviation, 1 + jnp.abs(position))
-    reach = 2.0 ** jnp.linspace(-1.0, 12.0, num_starts, dtype=dtype)
-    noise = jax.random.normal(start_key, (num_starts, dim), dtype)
-    offsets = (reach[:, None] * guess[None, :] * noise).at[0].set(0.0)
-    starts = jax.vmap(lambda offset: _inside(logdensity_fn, position, offset))(offsets)
-    if known is not None:
-        # all join the pool, but climbing is dear: a thinned set of them will do
-        thinned = known[:: -(-known.shape[0] // num_starts)]
-        starts = jnp.concatenate([starts, thinned.astype(dtype)])
-    climb_keys = jax.random.split(climb_key, starts.shape[0])
-    seen, bad = jax.vmap(lambda x, key: _climb(logdensity_fn, x, key, num_climbs))(
-        starts, climb_keys
-    )
-    kept = sorted({min(s, num_climbs) - 1 for s in SNAPSHOTS} | {num_climbs - 1})
-    met = jax.tree.map(
-        lambda leaf: jnp.take(leaf, jnp.asarray(kept), axis=1).reshape(-1, *leaf.shape[2:]), seen
-    )
-    met = _bounded(met)
-    mass = jnp.where(jnp.isfinite(met.log_mass), met.log_mass, -jnp.inf)
-    best = jnp.max(mass)
-    # modes of e^{-16} of the best mass are dropped; the square root because masses are rough;
-    # and a mode that many climbers reached is not to be visited more often for that
-    log_weight = jnp.where(mass > best - 16.0, 0.5 * mass - jnp.log(_crowding(met)), -jnp.inf)
-    chosen = systematic(choose_key, log_weight, num_chains)
-    begin = jax.tree.map(lambda leaf: leaf[chosen], met)
-    state, chain_bad = _spread(chain_key, logdensity_fn, begin, num_steps)
-    location = jnp.mean(state.position, axis=0)
-    scale = jnp.std(state.position, axis=0)
-    scale = jnp.where(scale > 0, scale, jnp.median(begin.deviation, axis=0))
-    # curvature says how wide modes are; their geometric mean, because widths span decades
-    deviation = jnp.minimum(begin.deviation, 3 * scale[None, :])
-    width = jnp.exp(jnp.mean(jnp.log(deviation), axis=0))
-    hessian_cost = min(dim, NUM_PROBES if dim > MAX_NEWTON_DIM else dim)
-    climbs = 1 + starts.shape[0] * num_climbs
-    gradients = climbs * (1 + hessian_cost) + num_chains * (num_steps + 1)
-    densities = gradients + 5 * climbs + num_starts * NUM_SHRINKS
-    evals = Evaluations(jnp.asarray(densities), jnp.asarray(gradients))
-    return Pilot(
-        location, scale, width, state.position, state.logdensity, evals, jnp.sum(bad) + chain_bad
-    )
+
+    def pilot(
+        rng_key: PRNGKey, logdensity_fn: LogDensityFn, position: Array, known: Array | None
+    ) -> Pilot:
+        dim, dtype = position.shape[0], position.dtype
+        look_key, start_key, round_key, choose_key, chain_key = jax.random.split(rng_key, 5)
+        first = look(logdensity_fn, position, look_key)
+        # a flat spot has no curvature to measure a length by: the size of the position is a guess
+        guess = jnp.where(first.deviation < 1e10, first.deviation, 1 + jnp.abs(position))
+        reach = 2.0 ** jnp.linspace(-1.0, 12.0, num_starts, dtype=dtype)
+        noise = jax.random.normal(start_key, (num_starts, dim), dtype)
+        offsets = (reach[:, None] * guess[None, :] * noise).at[0].set(0.0)
+        starts = jax.vmap(lambda offset: inside(logdensity_fn, position, offset))(offsets)
+        if known is not None:
+            # all join the pool, but climbing is dear: a thinned set of them will do
+            thinned = known[:: -(-2 * known.shape[0] // num_starts)].astype(dtype)
+            starts = starts.at[-thinned.shape[0] :].set(thinned)
+        kept = jnp.asarray(sorted({min(s, num_climbs) - 1 for s in SNAPSHOTS} | {num_climbs - 1}))
+        num_continued = int(CONTINUED * num_starts)
+
+        def one_round(starts: Array, step: Any) -> tuple[Array, tuple[Local, Array]]:
+            key, is_last = step
+            climb_key, best_key, order_key, new_key = jax.random.split(key, 4)
+            keys = jax.random.split(climb_key, num_starts)
+            seen, bad = jax.vmap(lambda x, k: climb(logdensity_fn, x, k, num_climbs))(starts, keys)
+            met = jax.tree.map(
+                lambda leaf: jnp.take(leaf, kept, axis=1).reshape(-1, *leaf.shape[2:]), seen
+            )
+            met = bounded(met)
+            chosen = systematic(best_key, log_rank(met), num_starts)
+            best = met.x[jax.random.permutation(order_key, chosen)]
+            new, missed = jax.lax.cond(
+                is_last,
+                lambda: (best[num_continued:], jnp.zeros((), jnp.int32)),
+                lambda: around(
+                    new_key,
+                    logdensity_fn,
+                    best,
+                    guess,
+                    num_new=num_starts - num_continued,
+                    num_candidates=num_candidates,
+                ),
+            )
+            starts = jnp.concatenate([best[:num_continued], new])
+            return starts, (met, jnp.sum(bad) + missed)
+
+        is_last = jnp.arange(num_rounds) == num_rounds - 1
+        rounds = (jax.random.split(round_key, num_rounds), is_last)
+        _, (met, bad) = jax.lax.scan(one_round, starts, rounds)
+        met = bounded(jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), met))
+        begin = jax.tree.map(
+            lambda leaf: leaf[systematic(choose_key, log_rank(met), num_chains)], met
+        )
+        state, chain_bad = _spread(chain_key, logdensity_fn, begin, num_steps)
+        location = jnp.mean(state.position, axis=0)
+        scale = jnp.std(state.position, axis=0)
+        scale = jnp.where(scale > 0, scale, jnp.median(begin.deviation, axis=0))
+        # curvature says how wide modes are; their geometric mean, because widths span decades
+        deviation = jnp.minimum(begin.deviation, 3 * scale[None, :])
+        width = jnp.exp(jnp.mean(jnp.log(deviation), axis=0))
+        evals = pilot_evaluations(
+            dim,
+            num_rounds=num_rounds,
+            num_starts=num_starts,
+            num_climbs=num_climbs,
+            num_candidates=num_candidates,
+            num_chains=num_chains,
+            num_steps=num_steps,
+        )
+        return Pilot(
+            location,
+            scale,
+            width,
+            state.position,
+            state.logdensity,
+            jax.tree.map(jnp.asarray, evals),
+            jnp.sum(bad) + chain_bad,
+        )
+
+    return pilot
 
 
-def _inside(logdensity_fn: LogDensityFn, position: Array, offset: Array) -> Array:
-    """The farthest of ``position + 4^{-k} offset`` with positive density: supports may be small."""
-    tries = position[None, :] + 4.0 ** -jnp.arange(NUM_SHRINKS)[:, None] * offset[None, :]
-    tries = tries.astype(position.dtype)
-    return tries[jnp.argmax(jnp.isfinite(jax.vmap(logdensity_fn)(tries)))]
-
-
-def _bounded(met: _Local) -> _Local:
-    """Deviations at most 30 times what is typical: where curvature vanishes it says nothing."""
-    typical = jnp.nanmedian(
-        jnp.where(jnp.isfinite(met.log_mass)[:, None], met.deviation, jnp.nan), 0
-    )
-    bound = 30 * jnp.broadcast_to(typical, met.deviation.shape)
-    deviation = jnp.minimum(met.deviation, bound)
-    excess = jnp.sum(jnp.log(met.deviation / deviation), axis=-1)
-    return met._replace(deviation=deviation, log_mass=met.log_mass - excess)
-
-
-def _crowding(met: _Local) -> Array:
-    """Number of points within the Gaussian that the curvature at each point describes."""
-
-    def one(x: Array, deviation: Array) -> Array:
-        z = (met.x - x[None, :]) / (2 * deviation[None, :])
-        return jnp.sum(jnp.exp(-0.5 * jnp.sum(z * z, axis=-1)))
-
-    return jnp.maximum(jax.lax.map(lambda p: one(*p), (met.x, met.deviation), batch_size=64), 1.0)
+def pilot_evaluations(
+    dim: int,
+    *,
+    num_rounds: int,
+    num_starts: int,
+    num_climbs: int,
+    num_candidates: int,
+    num_chains: int,
+    num_steps: int,
+) -> Evaluations:
+    """Evaluations that `climbing_pilot` of these sizes makes; they are known beforehand."""
+    moves = num_chains * (num_steps + 1)
+    densities, gradients = evaluations_per_climb(dim)
+    climbs = 1 + num_rounds * num_starts * num_climbs
+    num_new = num_starts - int(CONTINUED * num_starts)
+    searches = num_rounds - 1
+    placed = num_starts * NUM_SHRINKS
+    placed += searches * evaluations_of_search(num_new, num_candidates, num_starts, gradients)
+    looks = searches * min(num_starts, NUM_EXPLAINING) * (gradients - 1)
+    return Evaluations(climbs * densities + moves + placed, climbs * gradients + moves + looks)
 
 
 def _spread(
-    rng_key: PRNGKey, logdensity_fn: LogDensityFn, begin: _Local, num_steps: int
+    rng_key: PRNGKey, logdensity_fn: LogDensityFn, begin: Local, num_steps: int
 ) -> tuple[Any, Array]:
     """MALA from each point in units of its own deviations, each with its own step size."""
     num_chains, dim = begin.x.shape
     user = Tilted(lambda y: jnp.zeros((), y.dtype), 0.0, jnp.ones(dim, begin.x.dtype))
 
-    def local(one: _Local) -> Tilted:
+    def local(one: Local) -> Tilted:
         return Tilted(lambda y: jnp.zeros((), y.dtype), one.x, one.deviation)
 
-    def start(one: _Local) -> Any:
+    def start(one: Local) -> Any:
         return mala(tilted_logdensity(logdensity_fn, local(one)), 1.0).init(jnp.zeros_like(one.x))
 
     def body(carry: Any, key: PRNGKey) -> Any:
         state, step_size = carry
 
-        def move(one: _Local, h: Array, key: PRNGKey, state: Any) -> Any:
+        def move(one: Local, h: Array, key: PRNGKey, state: Any) -> Any:
             return mala(tilted_logdensity(logdensity_fn, local(one)), h).step(key, state)
 
         keys = jax.random.split(key, num_chains)

@@ -1,88 +1,28 @@
 """What to run when the user names no method: static sizes from the dimension and the budget."""
 
-from typing import NamedTuple
-
-from .compose import Method, rdmc
-from .core import PilotSize, Plan
-from .finishes import annealed
-from .memo import memoised
-from .pool import broad_chains, known_points, union
-from .restart import ensemble_shrunk, no_levels, noised_pool, reweighted
-from .tempering import tempered_smc
-from .types import Finish, PoolGenerator
-
-NUM_PARTICLES = 1000
-"""Particles of one ensemble: fewer cooperate badly, and more only means more ensembles."""
-
-
-NUM_COPIES = 64
-"""Copies that set the finish's step sizes (the default of `annealed`)."""
-
-
-class Rung(NamedTuple):
-    """Sizes of one noised-pool restart."""
-
-    pilot_size: PilotSize
-    num_pool: int  # points from each of the two generators
-    num_chain_steps: int
-    num_temperatures: int
-    num_reweighted: int  # particles of the pass that re-weights the pool
-
-
-RUNGS = (
-    Rung(PilotSize(32, 12, 256, 24), 128, 16, 8, 0),
-    Rung(PilotSize(256, 12, 512, 24), 256, 32, 16, 256),
-    Rung(PilotSize(128, 24, 1024, 48), 512, 64, 64, 512),
-    Rung(PilotSize(128, 24, 2048, 64), 1024, 64, 128, 512),
+from .compose import Method
+from .core import Plan
+from .pilot import PilotFn
+from .rungs import (
+    GRADIENT_FREE_RUNGS,
+    NUM_PARTICLES,
+    RICHER,
+    RUNGS,
+    Rung,
+    generator_names,
+    predicted_evals,
+    restart_generator,
+    restart_method,
+    restart_pilot,
 )
-"""Ladder of budgets; a step costs about three times the one before."""
-
-
-@memoised
-def restart_generator(rung: Rung) -> PoolGenerator:
-    """Pool of the pilot's points, broad chains and tempered SMC, re-weighted by one restart."""
-    pool = union(
-        known_points(),
-        broad_chains(num_chains=rung.num_pool, num_steps=rung.num_chain_steps),
-        tempered_smc(num_particles=rung.num_pool),
-    )
-    if rung.num_reweighted:
-        pool = reweighted(pool, restart_finish(rung), num_particles=rung.num_reweighted)
-    return pool
-
-
-def restart_finish(rung: Rung) -> Finish:
-    """Annealed finish from the pool's local Gaussian."""
-    return annealed(
-        num_temperatures=rung.num_temperatures, num_pilot=NUM_COPIES, reference=ensemble_shrunk
-    )
-
-
-def restart_method(rung: Rung) -> Method:
-    """Noised-pool restart: start from the pool, no levels, annealed finish."""
-    return rdmc(noised_pool(num_particles=NUM_PARTICLES), no_levels(), restart_finish(rung))
-
-
-def predicted_evals(rung: Rung, dim: int, num_samples: int, num_replicates: int) -> float:
-    """Evaluations per output sample, pilot included; ensembles count whole.
-
-    Tempered SMC is counted with ten temperatures plus one per two dimensions, what targets of
-    the test set need; the true count is reported with the draws.
-    """
-    size = rung.pilot_size
-    climbs = size.num_starts * size.num_climbs * (dim + 6)
-    chains = size.num_chains * (size.num_steps + 1)
-    smc = rung.num_pool * (11 + 4 * (10 + dim / 2))
-    broad = rung.num_pool * (rung.num_chain_steps + 1)
-    reweighting = rung.num_reweighted + NUM_COPIES if rung.num_reweighted else 0
-    prepared = climbs + chains + smc + broad + (rung.num_temperatures + 1) * reweighting
-    num_ensembles = -(-num_samples // (num_replicates * NUM_PARTICLES))
-    ensembles = num_ensembles * (rung.num_temperatures + 1) * (NUM_PARTICLES + NUM_COPIES)
-    return num_replicates * (prepared + ensembles) / num_samples
 
 
 def choose_rung(
-    dim: int, num_samples: int, num_replicates: int, max_evals: float | None
+    dim: int,
+    num_samples: int,
+    num_replicates: int,
+    max_evals: float | None,
+    has_gradient: bool = True,
 ) -> tuple[Rung, str]:
     """The rung for a dimension, lowered until it fits the budget.
 
@@ -91,6 +31,7 @@ def choose_rung(
         num_samples: output draws in total.
         num_replicates: replicates that share them.
         max_evals: evaluations per output sample, or None.
+        has_gradient: of the density.
 
     Returns:
         The rung, and the reason in words.
@@ -98,26 +39,27 @@ def choose_rung(
     Raises:
         ValueError: if even the smallest rung exceeds ``max_evals``.
     """
-    wanted = 1 if dim <= 2 else 2 if dim <= 16 else 3
-    fitting = [
-        k
-        for k in range(wanted + 1)
-        if max_evals is None
-        or predicted_evals(RUNGS[k], dim, num_samples, num_replicates) <= max_evals
-    ]
+    if has_gradient:
+        ladder, wanted = RUNGS, 1 if dim <= 2 else 2 if dim <= 16 else 3
+    else:
+        ladder, wanted = GRADIENT_FREE_RUNGS, 1 if dim <= 2 else 2
+    costs = [predicted_evals(rung, dim, num_samples, num_replicates) for rung in ladder]
+    fitting = [k for k in range(wanted + 1) if max_evals is None or costs[k] <= max_evals]
     if not fitting:
-        least = predicted_evals(RUNGS[0], dim, num_samples, num_replicates)
         raise ValueError(
             f"max_evals={max_evals} evaluations per output sample are too few: the smallest "
-            f"budget for {num_samples} draws in {dim} dimensions needs about {least:.0f}. Raise "
+            f"budget for {num_samples} draws in {dim} dimensions needs about {costs[0]:.0f}. Raise "
             "max_evals to that, ask for more draws (an ensemble has "
             f"{NUM_PARTICLES} particles however few are kept), or pass a method of your own."
         )
-    rung = RUNGS[fitting[-1]]
+    rung = ladder[fitting[-1]]
     why = f"dimension {dim}" if fitting[-1] == wanted else f"max_evals={max_evals}"
+    why += "" if has_gradient else ", and no gradient"
+    names = ", ".join(generator_names(rung)[1:])
+    size = rung.num_pool if rung.pilot_size is None else rung.pilot_size.num_chains
     return rung, (
-        f"noised-pool restart chosen by {why}: pool of {rung.pilot_size.num_chains} climbed and "
-        f"2 x {rung.num_pool} broad and tempered points, {rung.num_temperatures} temperatures"
+        f"noised-pool restart chosen by {why}: pool of {size} points of the pilot and "
+        f"{rung.num_pool} each of {names}, {rung.num_temperatures} temperatures"
     )
 
 
@@ -128,7 +70,8 @@ def make_plan(
     num_replicates: int | None = None,
     method: Method | None = None,
     max_evals: float | None = None,
-    pilot_size: PilotSize | None = None,
+    pilot: PilotFn | None = None,
+    has_gradient: bool = True,
 ) -> Plan:
     """Static plan of a run.
 
@@ -138,11 +81,12 @@ def make_plan(
         num_replicates: independent ensembles; 4 by default, 2 below 4,000 draws.
         method: explicit composition, or None for the automatic choice.
         max_evals: cap on evaluations per output sample for the automatic choice.
-        pilot_size: of the pilot before an explicit method; None to sample in the user's own
-            coordinates.
+        pilot: before an explicit method; None to sample in the user's own coordinates.
+        has_gradient: whether the automatic choice may take gradients.
 
     Returns:
-        A `Plan`.
+        A `Plan`. ``plan.richer`` are the methods that `sample` goes on to if a discarded ensemble
+        shows too few effective draws; `core` runs ``plan.method``.
 
     Raises:
         ValueError: for sizes that are not positive, more replicates than draws, or a budget that
@@ -161,10 +105,26 @@ def make_plan(
             f"but got {num_replicates}."
         )
     reason, generator = "method given by the caller", None
+    names: tuple[str, ...] = ()
+    richer = []
     if method is None:
-        rung, reason = choose_rung(dim, num_samples, num_replicates, max_evals)
+        rung, reason = choose_rung(dim, num_samples, num_replicates, max_evals, has_gradient)
         method, generator = restart_method(rung), restart_generator(rung)
-        pilot_size = rung.pilot_size
+        pilot, names = restart_pilot(rung), generator_names(rung)
+        for factor in RICHER:
+            cost = predicted_evals(rung, dim, num_samples, num_replicates, factor)
+            if max_evals is None or cost <= max_evals:
+                richer.append(restart_method(rung, factor))
     share = -(-num_samples // num_replicates)
     num_ensembles = -(-share // method.start.num_particles)
-    return Plan(method, pilot_size, generator, num_replicates, num_ensembles, reason, max_evals)
+    return Plan(
+        method,
+        pilot,
+        generator,
+        num_replicates,
+        num_ensembles,
+        reason,
+        max_evals,
+        names,
+        tuple(richer),
+    )

@@ -26,21 +26,38 @@ def spread(known: Pool, factor: float) -> tuple[Array, Array]:
     return jnp.mean(known.position, axis=0), factor * jnp.where(deviation > 0, deviation, 1.0)
 
 
+def fixed_pool(position: Array, log_weight: Array | None = None) -> Pool:
+    """A pool of given points, which cost nothing.
+
+    Args:
+        position: shape (num_points, dim).
+        log_weight: shape (num_points,), unnormalised; equal by default.
+
+    Returns:
+        A `Pool`.
+
+    >>> fixed_pool(jnp.zeros((5, 2))).log_weight.shape
+    (5,)
+    """
+    zero = jnp.zeros((), jnp.int32)
+    count = position.shape[0]
+    weight = jnp.zeros(count, position.dtype) if log_weight is None else log_weight
+    return Pool(position, weight, Evaluations(zero, zero), zero, jnp.zeros(count, jnp.int32))
+
+
 def as_known(pool: Pool) -> Pool:
     """The pool with its costs set to zero, because they were counted before."""
-    return Pool(
-        pool.position,
-        pool.log_weight,
-        jax.tree.map(jnp.zeros_like, pool.num_evals),
-        jnp.zeros_like(pool.num_nonfinite),
-    )
+    return fixed_pool(pool.position, pool.log_weight)._replace(origin=pool.origin)
 
 
-def pool_of(position: Array, logdensity: Array, count: Array, num_nonfinite: Array) -> Pool:
+def pool_of(
+    position: Array, logdensity: Array, num_evals: Evaluations, num_nonfinite: Array
+) -> Pool:
     """Equally weighted points; those of zero density stay, so that shapes do, without weight."""
     log_weight = jnp.where(jnp.isfinite(logdensity), 0.0, -jnp.inf).astype(position.dtype)
     log_weight = jnp.where(jnp.any(log_weight == 0), log_weight, jnp.zeros_like(log_weight))
-    return Pool(position, log_weight, Evaluations(count, count), num_nonfinite)
+    pool = fixed_pool(position, log_weight)
+    return pool._replace(num_evals=num_evals, num_nonfinite=num_nonfinite)
 
 
 @memoised
@@ -84,7 +101,8 @@ def broad_chains(
         keys = jax.random.split(scan_key, num_steps)
         (state, _), bad = jax.lax.scan(body, (state, step_size), keys)
         count = jnp.asarray(num_chains * (num_steps + 1), jnp.int32)
-        return pool_of(state.position, state.logdensity, count, first_bad + jnp.sum(bad))
+        evals = Evaluations(count, count)
+        return pool_of(state.position, state.logdensity, evals, first_bad + jnp.sum(bad))
 
     return generate
 
@@ -107,6 +125,8 @@ def known_points() -> PoolGenerator:
 def union(*generators: PoolGenerator) -> PoolGenerator:
     """All points of several pools, which see different things; each keeps its weights.
 
+    Each generator numbers its points (``origin``), so that a run can tell what which of them saw.
+
     Args:
         generators: pool generators.
 
@@ -122,6 +142,7 @@ def union(*generators: PoolGenerator) -> PoolGenerator:
             jnp.concatenate([pool.log_weight for pool in pools]),
             jax.tree.map(lambda *counts: sum(counts), *(pool.num_evals for pool in pools)),
             sum((pool.num_nonfinite for pool in pools), jnp.zeros((), jnp.int32)),
+            jnp.concatenate([jnp.full_like(pool.origin, k) for k, pool in enumerate(pools)]),
         )
 
     return generate

@@ -151,7 +151,7 @@ def paper(
         num_samples=num_samples,
         num_replicates=num_replicates,
         method=method,
-        pilot_size=None,
+        pilot=None,
     )._replace(reason=f"the paper's algorithm, horizon {horizon}, {num_levels} levels")
     return run_plan(
         key,

@@ -190,11 +190,10 @@ def reweighted(
         mass, _ = jax.lax.scan(add, jnp.zeros_like(pool.log_weight), (drawn.x, drawn.time, weight))
         old = jax.nn.softmax(pool.log_weight)
         counts = jax.tree.map(jnp.add, pool.num_evals, end.num_evals)
-        return Pool(
-            pool.position,
-            jnp.log(KEPT * old + (1 - KEPT) * mass),
-            counts,
-            pool.num_nonfinite + end.num_nonfinite,
+        return pool._replace(
+            log_weight=jnp.log(KEPT * old + (1 - KEPT) * mass),
+            num_evals=counts,
+            num_nonfinite=pool.num_nonfinite + end.num_nonfinite,
         )
 
     return generate

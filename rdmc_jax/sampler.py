@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from .border import bind, flatten, ravel_ensemble
+from .pool import fixed_pool
 from .posterior import posterior_at
 from .transitions import moment_matched
 from .types import (
@@ -88,8 +89,7 @@ def bind_stages(
         start_key, estimator_key = jax.random.split(rng_key)
         dtype = flat.position.dtype
         if known is None:
-            zero = jnp.zeros((), jnp.int32)
-            known = Pool(flat.position[None], jnp.zeros(1, dtype), Evaluations(zero, zero), zero)
+            known = fixed_pool(flat.position[None])
         drawn = start.sample(start_key, flat.logdensity_fn, process, times[0], known)
         posterior = posterior_at(process, drawn.x, drawn.time)
         unknown = jnp.full(drawn.time.shape, jnp.nan, dtype)

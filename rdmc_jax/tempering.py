@@ -1,5 +1,6 @@
 """A pool from adaptive tempered sequential Monte Carlo."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +12,15 @@ from .pool import pool_of, spread
 from .resampling import systematic
 from .tilted import Tilted, adapted, nonfinite_of, retarget, tilted_logdensity
 from .transitions import log_normal
-from .types import Array, LogDensityFn, Pool, PoolGenerator, PRNGKey
+from .types import (
+    Array,
+    Evaluations,
+    KernelFactory,
+    LogDensityFn,
+    Pool,
+    PoolGenerator,
+    PRNGKey,
+)
 
 
 class _Tempered(NamedTuple):
@@ -41,25 +50,117 @@ def _next_beta(log_ratio: Array, beta: Array, share: float) -> Array:
     return jnp.where(is_low(1 - beta), beta + jnp.maximum(low, 1e-9), 1.0)
 
 
+class Tempering(NamedTuple):
+    """Static options of `temper`."""
+
+    kernel: KernelFactory
+    target_acceptance: float
+    num_steps: int
+    max_rounds: int
+    num_cold_rounds: int
+
+
+def temper(
+    rng_key: PRNGKey,
+    logdensity_fn: LogDensityFn,
+    x: Array,
+    log_reference: Callable[[Array], Array],
+    options: Tempering,
+) -> tuple[Any, Evaluations, Array]:
+    """Move draws of a reference to the target along ``π^β reference^{1-β}``, β from 0 to 1.
+
+    Temperatures are chosen so that each reweighting keeps half of the effective sample size; the
+    kernel walks in units of the population's standard deviations.
+
+    Args:
+        rng_key: key.
+        logdensity_fn: target.
+        x: draws of the reference, shape (num_particles, dim).
+        log_reference: its log density at one point, normalised or not.
+        options: static options.
+
+    Returns:
+        Chain states on the target, evaluations, and the number of non-finite values met.
+    """
+    num_particles, dim = x.shape
+    kernel = options.kernel
+    plain = Tilted(lambda y: jnp.zeros((), x.dtype), 0.0, jnp.ones(dim, x.dtype))
+    state = jax.vmap(kernel(logdensity_fn, 1.0).init)(x)
+
+    def move(key: PRNGKey, state: Any, beta: Array, step_size: Array) -> tuple[Any, Any, Any]:
+        unit = jnp.sqrt(jnp.var(state.position, axis=0) + 1e-12)
+        local = Tilted(lambda y: (1 - beta) * log_reference(y), 0.0, unit, beta)
+        density = tilted_logdensity(logdensity_fn, local)
+        state = jax.vmap(lambda one: retarget(one, plain, local))(state)
+
+        def body(carry: Any, key: PRNGKey) -> Any:
+            state, h = carry
+            keys = jax.random.split(key, num_particles)
+            state, info = jax.vmap(kernel(density, h).step)(keys, state)
+            rate = jnp.mean(info.acceptance_rate)
+            return (state, adapted(h, rate, options.target_acceptance, 0.6)), nonfinite_of(info)
+
+        keys = jax.random.split(key, options.num_steps)
+        (state, step_size), bad = jax.lax.scan(body, (state, step_size), keys)
+        state = jax.vmap(lambda one: retarget(one, local, plain))(state)
+        return state, step_size, jnp.sum(bad, dtype=jnp.int32)
+
+    def one_round(carry: _Tempered) -> _Tempered:
+        resample_key, move_key = jax.random.split(jax.random.fold_in(rng_key, carry.rounds))
+        log_ratio = carry.state.logdensity - jax.vmap(log_reference)(carry.state.position)
+        log_ratio = jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio)
+        beta = _next_beta(log_ratio, carry.beta, 0.5)
+        delta = beta - carry.beta
+        log_weight = jnp.where(delta > 0, delta * log_ratio, 0.0)
+        chosen = systematic(resample_key, log_weight, num_particles)
+        state = jax.tree.map(lambda leaf: leaf[chosen], carry.state)
+        state, step_size, bad = move(move_key, state, beta, carry.step_size)
+        return _Tempered(
+            state,
+            beta,
+            step_size,
+            carry.rounds + 1,
+            carry.cold_rounds + (beta == 1),
+            carry.num_nonfinite + bad,
+        )
+
+    def is_running(carry: _Tempered) -> Array:
+        return (carry.cold_rounds < options.num_cold_rounds) & (carry.rounds < options.max_rounds)
+
+    none = jnp.zeros((), jnp.int32)
+    bad = jnp.sum(~jnp.isfinite(state.logdensity), dtype=jnp.int32)
+    first_step = jnp.asarray(0.3, x.dtype)
+    first = _Tempered(state, jnp.zeros((), x.dtype), first_step, none, none, bad)
+    end = jax.lax.while_loop(is_running, one_round, first)
+    count = num_particles * (1 + options.num_steps * end.rounds)
+    has_gradient = hasattr(end.state, "logdensity_grad")
+    evals = Evaluations(count, count if has_gradient else jnp.zeros_like(count))
+    return end.state, evals, end.num_nonfinite
+
+
 @memoised
 def tempered_smc(
+    kernel: KernelFactory = mala,
     *,
     num_particles: int,
     num_steps: int = 4,
     factor: float = 2.0,
+    target_acceptance: float = 0.57,
     max_rounds: int = 100,
     num_cold_rounds: int = 3,
 ) -> PoolGenerator:
     """Adaptive tempered sequential Monte Carlo from a broad Gaussian.
 
     Temperatures are chosen so that each reweighting keeps half of the effective sample size;
-    MALA with the population's diagonal scale moves the particles, and separates the copies
-    that resampling made by some more rounds at the end.
+    the kernel moves the particles in units of the population's deviations, and separates the
+    copies that resampling made by some more rounds at the end.
 
     Args:
+        kernel: factory of a kernel that leaves its density invariant.
         num_particles: the pool's size.
-        num_steps: MALA steps per temperature.
+        num_steps: kernel steps per temperature.
         factor: breadth of the start over the spread of the known points.
+        target_acceptance: of the kernel.
         max_rounds: temperatures at most; what has not cooled by then is used as it is.
         num_cold_rounds: rounds on the target itself.
 
@@ -68,67 +169,19 @@ def tempered_smc(
 
     Reference: Del Moral, Doucet, Jasra (2012), Stat. Comput. 22, Section 3.
     """
+    options = Tempering(kernel, target_acceptance, num_steps, max_rounds, num_cold_rounds)
 
     def generate(rng_key: PRNGKey, logdensity_fn: LogDensityFn, known: Pool) -> Pool:
         dim, dtype = known.position.shape[1], known.position.dtype
         center, breadth = spread(known, factor)
         start_key, loop_key = jax.random.split(rng_key)
-        x = center[None, :] + breadth[None, :] * jax.random.normal(
-            start_key, (num_particles, dim), dtype
-        )
-        plain = Tilted(lambda y: jnp.zeros((), dtype), 0.0, jnp.ones(dim, dtype))
-        state = jax.vmap(mala(logdensity_fn, 1.0).init)(x)
+        noise = jax.random.normal(start_key, (num_particles, dim), dtype)
+        x = center[None, :] + breadth[None, :] * noise
 
         def broad(y: Array) -> Array:
             return log_normal(y, center, breadth**2)
 
-        def move(key: PRNGKey, state: Any, beta: Array, step_size: Array) -> tuple[Any, Any, Any]:
-            unit = jnp.sqrt(jnp.var(state.position, axis=0) + 1e-12)
-            local = Tilted(lambda y: (1 - beta) * broad(y), 0.0, unit, beta)
-            density = tilted_logdensity(logdensity_fn, local)
-            state = jax.vmap(lambda one: retarget(one, plain, local))(state)
-
-            def body(carry: Any, key: PRNGKey) -> Any:
-                state, h = carry
-                keys = jax.random.split(key, num_particles)
-                state, info = jax.vmap(mala(density, h).step)(keys, state)
-                h = adapted(h, jnp.mean(info.acceptance_rate), 0.57, 0.6)
-                return (state, h), nonfinite_of(info)
-
-            keys = jax.random.split(key, num_steps)
-            (state, step_size), bad = jax.lax.scan(body, (state, step_size), keys)
-            state = jax.vmap(lambda one: retarget(one, local, plain))(state)
-            return state, step_size, jnp.sum(bad, dtype=jnp.int32)
-
-        def one_round(carry: _Tempered) -> _Tempered:
-            resample_key, move_key = jax.random.split(jax.random.fold_in(loop_key, carry.rounds))
-            log_ratio = carry.state.logdensity - jax.vmap(broad)(carry.state.position)
-            log_ratio = jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio)
-            beta = _next_beta(log_ratio, carry.beta, 0.5)
-            delta = beta - carry.beta
-            chosen = systematic(
-                resample_key, jnp.where(delta > 0, delta * log_ratio, 0.0), num_particles
-            )
-            state = jax.tree.map(lambda leaf: leaf[chosen], carry.state)
-            state, step_size, bad = move(move_key, state, beta, carry.step_size)
-            return _Tempered(
-                state,
-                beta,
-                step_size,
-                carry.rounds + 1,
-                carry.cold_rounds + (beta == 1),
-                carry.num_nonfinite + bad,
-            )
-
-        def is_running(carry: _Tempered) -> Array:
-            return (carry.cold_rounds < num_cold_rounds) & (carry.rounds < max_rounds)
-
-        none = jnp.zeros((), jnp.int32)
-        bad = jnp.sum(~jnp.isfinite(state.logdensity), dtype=jnp.int32)
-        first_step = jnp.asarray(0.3, dtype)
-        first = _Tempered(state, jnp.zeros((), dtype), first_step, none, none, bad)
-        end = jax.lax.while_loop(is_running, one_round, first)
-        count = num_particles * (1 + num_steps * end.rounds)
-        return pool_of(end.state.position, end.state.logdensity, count, end.num_nonfinite)
+        state, evals, bad = temper(loop_key, logdensity_fn, x, broad, options)
+        return pool_of(state.position, state.logdensity, evals, bad)
 
     return generate

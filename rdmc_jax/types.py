@@ -91,6 +91,7 @@ class Pool(NamedTuple):
     log_weight: Array  # (num_points,) unnormalised
     num_evals: Evaluations
     num_nonfinite: Array
+    origin: Array  # (num_points,) int: which of the generators made it, 0 for known points
 
 
 PoolGenerator = Callable[[PRNGKey, LogDensityFn, Pool], Pool]

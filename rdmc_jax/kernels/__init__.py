@@ -2,5 +2,6 @@
 
 from .hamiltonian import hmc, uld
 from .langevin import mala, ula
+from .random_walk import random_walk
 
-__all__ = ["hmc", "mala", "ula", "uld"]
+__all__ = ["hmc", "mala", "random_walk", "ula", "uld"]

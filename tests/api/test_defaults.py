@@ -58,6 +58,36 @@ def test_gmm4_mode_weights_and_cost(seed):
     assert abs(d.log_normalizer) < 4 * d.log_normalizer_error + 0.02
 
 
+def rounded_density(x):
+    """The mixture in steps of a quarter: its gradient is zero wherever there is one."""
+    return jnp.round(4 * GMM4.logdensity_fn(x)) / 4
+
+
+@pytest.fixture(scope="module")
+def rounded_draws():
+    keys = [jax.random.key(seed) for seed in range(3)]
+    return [rj.sample(key, rounded_density, jnp.zeros(2), 2000) for key in keys]
+
+
+def test_a_density_without_gradient_is_sampled_by_random_walks(rounded_draws):
+    shares = []
+    for d in rounded_draws:
+        assert d.num_evals.gradient == 0 and "no gradient" in d.plan.reason
+        # rounding is even: it changes no mode's mass by more than a few per cent
+        assert abs(d.log_normalizer) < 4 * d.log_normalizer_error + 0.03
+        modes = np.asarray(jax.vmap(GMM4.mode_fn)(d.position))
+        shares.append(np.bincount(modes, weights=d.weights, minlength=4))
+    errors = 0.5 * np.sum(np.abs(np.array(shares) - GMM4.mode_weights), axis=1)
+    assert np.mean(errors) < 0.05
+
+
+def test_the_summary_says_what_was_measured_and_chosen(mixture_draws):
+    for d in mixture_draws:
+        assert "weight ESS" in d.summary() and "discarded ensemble" in d.plan.reason
+        assert d.coverage is not None and d.coverage.alone < 0.05
+        assert d.ess > 0.5 * d.num_samples
+
+
 @pytest.fixture(scope="module")
 def galaxy_draws():
     problem = rj.problems.galaxy(3, True)

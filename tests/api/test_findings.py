@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import rdmc_jax as rj
+from rdmc_jax.coverage import Coverage
 from rdmc_jax.diagnostics import log_mean_exp
 
 RNG = np.random.default_rng(0)
@@ -63,6 +64,21 @@ def alone(d):
     return dataclasses.replace(d, replicate=jnp.zeros_like(d.replicate))
 
 
+def seen_by_one(d):
+    return dataclasses.replace(d, coverage=Coverage(np.array([0.0, 0.3, 0.35]), 0.3))
+
+
+def elsewhere(d):
+    # one replicate has twice the weight on the right, the same weight in total
+    right = np.asarray(d.position)[:, 0] > 0
+    is_first = np.asarray(d.replicate) == 0
+    log_weight = np.where(is_first & right, np.log(2.0), np.where(is_first, -3.0, 0.0))
+    for label in (0, 1):
+        own = np.asarray(d.replicate) == label
+        log_weight[own] -= log_mean_exp(log_weight[own])
+    return with_weights(d, log_weight)
+
+
 CASES = [
     ("R101", interrupted, ["2000 draws"]),
     ("R102", without_weights, ["no path weights", "sample()"]),
@@ -73,6 +89,8 @@ CASES = [
     ("R107", nonfinite, ["5 %", "zero density"]),
     ("R108", coarse, ["3.0e+06", "jax_enable_x64"]),
     ("R109", alone, ["one replicate", "num_replicates=2"]),
+    ("R111", seen_by_one, ["30%", "one generator", "tempered SMC 35%", "known_positions"]),
+    ("R112", elsewhere, ["where the mass is", "standard errors"]),
 ]
 
 

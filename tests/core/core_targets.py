@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rdmc_jax.pool import fixed_pool
 from rdmc_jax.transitions import log_normal
-from rdmc_jax.types import Estimator, Evaluations, Moments, Pool
+from rdmc_jax.types import Estimator, Evaluations, Moments
 
 EXACT = 1e12
 """Effective sample size of moments that are known."""
@@ -27,10 +28,8 @@ def copies(tree, num_copies):
 
 def pool_of(position, log_weight=None):
     """A pool of given points that cost nothing."""
-    zero = jnp.zeros((), jnp.int32)
     log_weight = jnp.zeros(len(position)) if log_weight is None else log_weight
-    position, log_weight = (jnp.asarray(a, jnp.float32) for a in (position, log_weight))
-    return Pool(position, log_weight, Evaluations(zero, zero), zero)
+    return fixed_pool(*(jnp.asarray(a, jnp.float32) for a in (position, log_weight)))
 
 
 def moments_of(mean, variance, ess=EXACT):

@@ -7,16 +7,33 @@ import pytest
 from core_targets import Gaussian
 
 from rdmc_jax.border import flatten
-from rdmc_jax.pilot import pilot
+from rdmc_jax.gradient_free import gradient_free_pilot
+from rdmc_jax.pilot import climbing_pilot, pilot_evaluations
+from rdmc_jax.problems import unequal_mixture
+from rdmc_jax.searching import around, log_explained
 
 SCALES = np.asarray([1e-3, 1.0, 1e3])
 TARGET = Gaussian((0.7, -40.0, 2e4), tuple(SCALES**2))
 
 
+SIZE = {
+    "num_rounds": 2,
+    "num_starts": 32,
+    "num_climbs": 8,
+    "num_candidates": 16,
+    "num_chains": 128,
+    "num_steps": 24,
+}
+
+
+def compiled(pilot, logdensity_fn, position):
+    flat = flatten(logdensity_fn, position)
+    return jax.jit(lambda key: pilot(key, flat.logdensity_fn, flat.position, None))
+
+
 @pytest.fixture(scope="module")
 def found():
-    flat = flatten(TARGET.logdensity, jnp.zeros(3))
-    return jax.jit(lambda key: pilot(key, flat.logdensity_fn, flat.position))(jax.random.key(91))
+    return compiled(climbing_pilot(**SIZE), TARGET.logdensity, jnp.zeros(3))(jax.random.key(91))
 
 
 def test_location_is_within_a_few_scales(found):
@@ -33,3 +50,63 @@ def test_points_come_with_their_density_in_the_coordinates_of_the_user(found):
     value = jax.vmap(TARGET.logdensity)(found.points)
     np.testing.assert_allclose(found.logdensity, value, atol=0.3)
     assert found.num_evals.gradient > 0
+
+
+def test_the_cost_is_known_beforehand(found):
+    counted = pilot_evaluations(3, **SIZE)
+    assert tuple(map(int, found.num_evals)) == tuple(counted)
+    climbs = 1 + 2 * 32 * 8  # each a gradient and three Hessian products; then 128 chains
+    looks = 32 * 3
+    assert counted.gradient == climbs * 4 + looks + 128 * 25
+
+
+def test_narrow_modes_that_wide_ones_dominate_are_found():
+    # the heaviest mode is the narrowest: of random points around, 1 in 70 climbs to it
+    problem = unequal_mixture(8)
+    pilot = compiled(
+        climbing_pilot(num_starts=128, num_climbs=12, num_chains=256, num_steps=8),
+        problem.logdensity_fn,
+        problem.position,
+    )
+    for seed in range(4):
+        modes = jax.vmap(problem.mode_fn)(pilot(jax.random.key(seed)).points)
+        assert np.all(np.bincount(modes, minlength=5) >= 10)
+
+
+def two_gaussians(x):
+    """A wide one that has been met, and a narrow one that has not."""
+    wide = -0.5 * jnp.sum(x**2)
+    return jnp.logaddexp(wide, -0.5 * jnp.sum((x - 4.0) ** 2) / 0.01)
+
+
+def test_what_the_modes_met_explain_is_their_gaussians():
+    x = jnp.asarray([[0.0, 0.0], [1.0, -2.0], [4.0, 4.1]])
+    met = jnp.zeros((1, 2))
+    explained = log_explained(two_gaussians, met, x, jax.random.key(0))
+    np.testing.assert_allclose(explained, -0.5 * np.sum(np.asarray(x) ** 2, axis=1), atol=1e-3)
+
+
+def test_new_starts_favour_what_is_not_explained():
+    far = jnp.asarray([[-4.0, 4.0], [4.0, -4.0], [-4.0, -4.0]])
+    best = jnp.concatenate([jnp.zeros((13, 2)), far])
+    new, bad = around(
+        jax.random.key(2), two_gaussians, best, jnp.ones(2), num_new=1000, num_candidates=64
+    )
+    is_near = np.sum((np.asarray(new) - 4.0) ** 2, axis=1) < 1.0
+    chance, few, many = is_near[::4].mean(), is_near[1::4].mean(), is_near[2::4].mean()
+    assert chance < 0.03 and chance < few < many and many > 3 * chance + 0.05
+    assert int(bad) == 0
+
+
+def test_the_pilot_without_gradients_finds_scale_and_location():
+    def fn(x):
+        return TARGET.logdensity(x) if x.ndim == 1 else None
+
+    pilot = compiled(gradient_free_pilot(num_particles=512), fn, jnp.zeros(3))
+    found = pilot(jax.random.key(92))
+    ratio = np.asarray(found.scale) / SCALES
+    assert np.all((ratio > 0.4) & (ratio < 2.5))
+    np.testing.assert_array_less(np.abs(found.location - np.asarray(TARGET.mean)) / SCALES, 2.0)
+    width = np.asarray(found.width) / SCALES
+    assert np.all((width > 0.2) & (width < 3.0))
+    assert found.num_evals.gradient == 0 and found.num_evals.logdensity > 512

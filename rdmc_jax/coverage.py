@@ -1,0 +1,151 @@
+"""Who saw where the mass is: coverage by the pool's generators, agreement between replicates."""
+
+import itertools
+import warnings
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .diagnostics import relative_weights
+from .types import Array
+
+NUM_JUDGED = 512
+"""Draws that stand for the target."""
+BREADTH = 2.0
+"""Of the kernel around a pool's point, in widths of a mode."""
+NEAR = 1e-3
+"""Share of the kernels at a draw from which on a generator counts as having points there."""
+NUM_CELLS = (2, 4, 8)
+MAX_GENERATORS = 8
+SMALL = 0.02
+"""Differences of weights that do not matter."""
+
+
+class Coverage(NamedTuple):
+    """What the generators of the pools saw of the target's mass; of one replicate or averaged."""
+
+    unseen: np.ndarray  # (num_generators,) share of the mass where a generator has no points
+    alone: float  # share of the mass where only one generator has points
+
+
+def _by_weight(weight: np.ndarray) -> np.ndarray:
+    """Indices of `NUM_JUDGED` draws, by a comb over the weights."""
+    comb = (np.arange(NUM_JUDGED) + 0.5) / NUM_JUDGED
+    return np.minimum(np.searchsorted(np.cumsum(weight), comb), weight.size - 1)
+
+
+@jax.jit
+def _shares(u: Array, position: Array, log_weight: Array, origin: Array) -> Array:
+    """Share of each generator in the kernels at each draw, shape (num_draws, MAX_GENERATORS).
+
+    Relative to the nearest points, so that it means the same in all dimensions.
+    """
+    is_there = jnp.isfinite(log_weight)
+
+    def one(x: Array) -> Array:
+        z = (x[None, :] - position) / BREADTH
+        log_kernel = jnp.where(is_there, -0.5 * jnp.sum(z * z, axis=1), -jnp.inf)
+        return jax.nn.softmax(log_kernel)
+
+    share = jax.lax.map(one, u, batch_size=64)
+    return jax.ops.segment_sum(share.T, origin, num_segments=MAX_GENERATORS).T
+
+
+def coverage(
+    position: np.ndarray,
+    weight: np.ndarray,
+    pool_position: np.ndarray,
+    pool_log_weight: np.ndarray,
+    origin: np.ndarray,
+) -> Coverage:
+    """Share of the mass that each generator of a pool, or one generator only, has points near.
+
+    A mode that one generator alone found may stand beside others that none found: then the
+    generators did not agree, and nothing vouches for the rest.
+
+    Args:
+        position: draws in the pool's coordinates, shape (num_draws, dim).
+        weight: their normalised weights.
+        pool_position: the pool's points, shape (num_points, dim).
+        pool_log_weight: theirs; points of weight zero count as none.
+        origin: which generator made a point, shape (num_points,).
+
+    Returns:
+        `Coverage`; with one generator nothing is compared, and ``alone`` is 0.
+    """
+    num_generators = int(np.max(origin)) + 1
+    if num_generators < 2:
+        return Coverage(np.zeros(1), 0.0)
+    u = jnp.asarray(position[_by_weight(weight)])
+    share = np.asarray(_shares(u, pool_position, pool_log_weight, origin))[:, :num_generators]
+    is_near = share > NEAR
+    return Coverage(1 - is_near.mean(axis=0), float(np.mean(is_near.sum(axis=1) <= 1)))
+
+
+def cells(position: np.ndarray, weight: np.ndarray, num_cells: int) -> np.ndarray:
+    """Divide draws into at most ``num_cells`` cells of comparable mass, by k-means.
+
+    Cells are not modes: they are a partition, by which replicates can be compared.
+
+    Args:
+        position: draws, shape (num_draws, dim).
+        weight: their normalised weights.
+        num_cells: number of cells.
+
+    Returns:
+        Number of the cell of each draw.
+    """
+    from scipy.cluster.vq import kmeans2
+
+    points = np.asarray(position, np.float64)[_by_weight(weight)]
+    scale = np.std(points, axis=0)
+    scale = np.where(scale > 0, scale, 1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # cells that stay empty do no harm
+        centers, _ = kmeans2(points / scale, num_cells, minit="++", rng=0)
+    x = position / scale
+    distance = np.stack([np.sum((x - center) ** 2, axis=1) for center in centers])
+    return np.argmin(distance, axis=0)
+
+
+class Disagreement(NamedTuple):
+    """Where two replicates differ most about the weight of one part of the draws."""
+
+    standard_errors: float
+    weights: tuple[float, float]
+
+
+def disagreement(
+    position: np.ndarray, log_weight: np.ndarray, replicate: np.ndarray
+) -> Disagreement:
+    """Largest difference between replicates' weights of a cell, in its standard errors.
+
+    Args:
+        position: draws, shape (num_draws, dim).
+        log_weight: shape (num_draws,).
+        replicate: shape (num_draws,).
+
+    Returns:
+        `Disagreement`; differences below `SMALL` are passed over.
+    """
+    w = relative_weights(log_weight)
+    is_in = np.concatenate(
+        [cells(position, w / np.sum(w), k)[:, None] == np.arange(k)[None, :] for k in NUM_CELLS],
+        axis=1,
+    )
+    shares, errors = [], []
+    for label in np.unique(replicate):
+        own = np.where(replicate == label, w, 0.0)
+        own = own / max(float(np.sum(own)), 1e-300)
+        shares.append(own @ is_in)
+        errors.append(np.sqrt(own**2 @ (is_in - shares[-1][None, :]) ** 2))
+    worst = Disagreement(0.0, (0.0, 0.0))
+    for (p, error), (q, other) in itertools.combinations(zip(shares, errors, strict=True), 2):
+        gap = np.abs(p - q)
+        distance = np.where(gap > SMALL, gap / np.hypot(np.hypot(error, other), 1e-6), 0.0)
+        k = int(np.argmax(distance))
+        if distance[k] > worst.standard_errors:
+            worst = Disagreement(float(distance[k]), (float(p[k]), float(q[k])))
+    return worst
