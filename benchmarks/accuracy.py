@@ -20,7 +20,6 @@ Rows appear on standard error as they are done; the whole table goes to standard
 """
 
 import argparse
-import dataclasses
 import datetime
 import json
 import os
@@ -65,8 +64,7 @@ def gmm4_with(name, logdensity_fn):
         lambda y: (logdensity_fn(y), problem.mode_fn(y)), x, batch_size=100_000
     )
     mass = np.bincount(np.asarray(mode), np.exp(np.asarray(log_value, np.float64)), minlength=4)
-    return dataclasses.replace(
-        problem,
+    return problem._replace(
         name=name,
         logdensity_fn=logdensity_fn,
         log_normalizer=float(np.log(mass.sum() / 200**2)),
