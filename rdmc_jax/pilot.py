@@ -58,7 +58,7 @@ def climbing_pilot(
     num_rounds: int = 3,
     num_starts: int = 64,
     num_climbs: int = 16,
-    num_candidates: int = 64,
+    num_candidates: int = 128,
     num_chains: int = 256,
     num_steps: int = 48,
 ) -> PilotFn:
@@ -106,7 +106,8 @@ def climbing_pilot(
             )
             met = bounded(met)
             chosen = systematic(best_key, log_rank(met), num_starts)
-            best = met.x[jax.random.permutation(order_key, chosen)]
+            chosen = jax.random.permutation(order_key, chosen)
+            best, width = met.x[chosen], met.deviation[chosen]
             new, missed = jax.lax.cond(
                 is_last,
                 lambda: (best[num_continued:], jnp.zeros((), jnp.int32)),
@@ -114,7 +115,7 @@ def climbing_pilot(
                     new_key,
                     logdensity_fn,
                     best,
-                    guess,
+                    width,
                     num_new=num_starts - num_continued,
                     num_candidates=num_candidates,
                 ),

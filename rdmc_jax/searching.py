@@ -47,7 +47,7 @@ def around(
     rng_key: PRNGKey,
     logdensity_fn: LogDensityFn,
     best: Array,
-    guess: Array,
+    width: Array,
     *,
     num_new: int,
     num_candidates: int,
@@ -62,7 +62,7 @@ def around(
         rng_key: key.
         logdensity_fn: target.
         best: the points to start around, shape (num_best, dim).
-        guess: deviations where ``best`` has none, shape (dim,).
+        width: deviations within a mode at each of them, shape (num_best, dim).
         num_new: number of starts.
         num_candidates: for each of them.
 
@@ -71,8 +71,8 @@ def around(
     """
     dim, dtype = best.shape[1], best.dtype
     breadth_key, noise_key, explain_key = jax.random.split(rng_key, 3)
-    deviation = jnp.std(best, axis=0)
-    deviation = jnp.where(deviation > 0, deviation, guess)
+    # climbs that ended on one peak have no spread of their own, but that peak has a width
+    deviation = jnp.sqrt(jnp.var(best, axis=0) + jnp.mean(width**2, axis=0))
     number = jnp.arange(num_new)
     is_far = number // 4 % 4 == 3
     low, high = (

@@ -90,7 +90,7 @@ def test_new_starts_favour_what_is_not_explained():
     far = jnp.asarray([[-4.0, 4.0], [4.0, -4.0], [-4.0, -4.0]])
     best = jnp.concatenate([jnp.zeros((13, 2)), far])
     new, bad = around(
-        jax.random.key(2), two_gaussians, best, jnp.ones(2), num_new=1000, num_candidates=64
+        jax.random.key(2), two_gaussians, best, jnp.ones_like(best), num_new=1000, num_candidates=64
     )
     is_near = np.sum((np.asarray(new) - 4.0) ** 2, axis=1) < 1.0
     chance, few, many = is_near[::4].mean(), is_near[1::4].mean(), is_near[2::4].mean()
