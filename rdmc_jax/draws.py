@@ -17,7 +17,7 @@ from .resampling import systematic
 from .sampler import Info
 from .types import Array, ArrayTree, Evaluations, PRNGKey
 
-STATIC = ("plan", "complete", "weighted")
+STATIC = ("plan", "complete", "weighted", "inherited")
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -44,6 +44,9 @@ class Draws:
     seconds: float
     largest_logdensity: float
     coverage: Coverage | None = None  # by the generators of the pool
+    num_broken: int = 0  # draws whose weight came out as nan; it counts as zero
+    source_ess: float | None = None  # of the weighted draws that these were resampled from
+    inherited: tuple[Finding, ...] = ()  # what was found about those
 
     @property
     def num_samples(self) -> int:
@@ -69,7 +72,8 @@ class Draws:
     def expectation(self, fn: Callable[[ArrayTree], Any]) -> tuple[Any, Any]:
         """Weighted mean of ``fn(position)`` and its standard error.
 
-        The error is the larger of the delta method's and the scatter between replicates.
+        The error is the larger of the delta method's and the scatter between replicates; of
+        resampled draws, what the weights cost before is added.
 
         Args:
             fn: function of one position; any PyTree of arrays.
@@ -80,6 +84,8 @@ class Draws:
         values = jax.vmap(fn)(self.position)
         w = self.weights
         replicate = np.asarray(self.replicate)
+        # resampled draws repeat points: the noise of the weights comes on top of their own
+        inflation = 1.0 if self.source_ess is None else 1 + w.size / max(self.source_ess, 1.0)
 
         def estimate(leaf: Array) -> tuple[np.ndarray, np.ndarray]:
             x = np.asarray(leaf, np.float64)
@@ -93,7 +99,7 @@ class Draws:
                 sums = np.stack([np.sum(part[replicate == one], axis=0) for one in labels])
                 between = np.sum(sums**2, axis=0) * labels.size / (labels.size - 1)
                 error2 = np.maximum(error2, between)
-            return mean, np.sqrt(error2)
+            return mean, np.sqrt(error2 * inflation)
 
         leaves, tree = jax.tree.flatten(values)
         pairs = [estimate(leaf) for leaf in leaves]
@@ -111,8 +117,8 @@ class Draws:
                 effective sample size repeats points.
 
         Returns:
-            `Draws` with equal ``log_weight = log Ẑ``; what is said about log Z and the bounds is
-            still about the run they came from.
+            `Draws` with equal ``log_weight = log Ẑ``; log Z, the bounds and the findings are still
+            those of the run they came from, and errors of expectations know of its weights.
         """
         count = self.num_samples if num_samples is None else num_samples
         if count < 1:
@@ -124,6 +130,8 @@ class Draws:
             position=jax.tree.map(lambda leaf: leaf[chosen], self.position),
             log_weight=jnp.full((count,), value, self.log_weight.dtype),
             replicate=jnp.asarray(self.replicate)[chosen],
+            source_ess=self.ess if self.source_ess is None else self.source_ess,
+            inherited=tuple(self.findings()),
         )
 
     def summary(self) -> str:
@@ -132,7 +140,7 @@ class Draws:
         rows = [
             ("draws", f"{num} in {self.plan.num_replicates} replicates"),
             ("log Z", f"{self.log_normalizer:.4f} ± {self.log_normalizer_error:.4f}"),
-            ("weight ESS", f"{self.ess:.0f} of {num}" if self.weighted else "no weights"),
+            ("weight ESS", self._ess_text()),
             ("Pareto k", f"{diagnostics.pareto_k(np.asarray(self.log_weight)):.2f}"),
             ("TV bound", f"{self.tv_bound:.3f} of the unweighted draws, given what was seen"),
             ("KL bound", f"{self.kl_bound:.3f} nats, likewise"),
@@ -152,6 +160,13 @@ class Draws:
         rows += [("finding", f"[{code}] {message}") for code, message in findings]
         rows += [] if findings else [("findings", "none")]
         return "\n".join(f"{name:<12} {text}" for name, text in rows)
+
+    def _ess_text(self) -> str:
+        if not self.weighted:
+            return "no weights"
+        if self.source_ess is not None:
+            return f"{self.source_ess:.0f} before resampling to {self.num_samples}"
+        return f"{self.ess:.0f} of {self.num_samples}"
 
     def findings(self) -> list[Finding]:
         """What looks wrong with the run, without warning about it."""

@@ -168,7 +168,8 @@ def assemble(
     position = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *positions)
     log_weight, labels = np.concatenate(weights), np.concatenate(replicates)
     weighted = not bool(np.all(np.isnan(log_weight)))
-    log_weight = log_weight if weighted else np.zeros_like(log_weight)
+    broken = np.isnan(log_weight) & weighted
+    log_weight = np.where(broken, -np.inf, log_weight) if weighted else np.zeros_like(log_weight)
     infos = [result.info for _, result in parts]
 
     def total(counts: list[Any]) -> int:
@@ -210,4 +211,5 @@ def assemble(
         seconds=seconds,
         largest_logdensity=largest,
         coverage=seen,
+        num_broken=int(np.sum(broken)),
     )

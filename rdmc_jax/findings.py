@@ -26,7 +26,8 @@ def findings(draws: "Draws") -> list[Finding]:
     Codes: R101 interrupted, R102 no weights, R103 few effective draws, R104 heavy tail of the
     weights, R105 replicates disagree, R106 inner estimates collapsed, R107 non-finite densities,
     R108 single precision too coarse, R109 only one replicate, R110 budget exceeded, R111 mass that
-    one generator of the pool alone met, R112 replicates disagree about where the mass is.
+    one generator of the pool alone met, R112 replicates disagree about where the mass is, R113
+    weights that are not numbers.
 
     Args:
         draws: the run's record.
@@ -35,6 +36,9 @@ def findings(draws: "Draws") -> list[Finding]:
         A list, empty for a healthy run.
     """
     found = _run(draws)
+    if draws.source_ess is not None:
+        known = {one.code for one in found}
+        return found + [one for one in draws.inherited if one.code not in known]
     if not draws.weighted:
         text = "this method has no path weights: log Z, its error and the bounds are unknown."
         return [*found, Finding("R102", text + " For weights take rdmc_jax.sample().")]
@@ -87,6 +91,13 @@ def _weights(draws: "Draws") -> list[Finding]:
     log_weight, replicate = np.asarray(draws.log_weight), np.asarray(draws.replicate)
     found = []
     num, ess = draws.num_samples, draws.ess
+    if draws.num_broken:
+        text = (
+            f"{draws.num_broken} of {num} weights came out as nan and count as zero: log Z is too "
+            "low by what they would have held. Look for overflow in the density or the method, or "
+            "use double precision."
+        )
+        found.append(Finding("R113", text))
     if ess < min(LOW_ESS, 0.5 * num) or ess < LOW_ESS_SHARE * num:
         text = (
             f"the weights have an effective sample size of {ess:.0f} of {num}. Raise max_evals, "

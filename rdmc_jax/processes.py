@@ -74,8 +74,9 @@ class Bridge(NamedTuple):
 def bridge_coefficients(process: Process, t: Array, s: Array) -> Bridge:
     """Coefficients of the Gaussian bridge from time ``t`` to the cleaner time ``s < t``.
 
-    ``σ²_{t|s} = σ_t² - r² σ_s²`` is computed as ``-σ_t² expm1(λ_t - λ_s)``: the difference of two
-    nearly equal variances would lose all digits in single precision on fine grids.
+    ``σ²_{t|s} = σ_t² - r² σ_s²`` is computed as ``-σ_t² expm1(λ_t - λ_s)``, which cannot be
+    negative; on fine grids both forms lose digits in single precision, for the log-SNRs
+    themselves are rounded.
 
     Args:
         process: the noising process.

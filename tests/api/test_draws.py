@@ -105,6 +105,10 @@ def test_resample_gives_equal_weights_and_keeps_log_z(mixture_draws):
         np.testing.assert_allclose(r.weights, 1 / r.num_samples, rtol=1e-6)
         mean, error = d.expectation(lambda x: x[0] > 0)
         assert abs(np.mean(r.position[:, 0] > 0) - mean) < 4 * error + 1 / r.num_samples
+        # equal weights know nothing of the noise that the weights had
+        _, resampled_error = r.expectation(lambda x: x[0] > 0)
+        assert resampled_error > error
+        assert "before resampling" in r.summary()
     known = {tuple(row) for row in np.asarray(d.position).tolist()}
     assert all(tuple(row) in known for row in np.asarray(fewer.position).tolist())
     with pytest.raises(ValueError, match="num_samples must be at least 1, but got 0"):

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -79,6 +80,10 @@ def elsewhere(d):
     return with_weights(d, log_weight)
 
 
+def broken(d):
+    return dataclasses.replace(d, num_broken=3)
+
+
 CASES = [
     ("R101", interrupted, ["2000 draws"]),
     ("R102", without_weights, ["no path weights", "sample()"]),
@@ -90,6 +95,7 @@ CASES = [
     ("R108", coarse, ["3.0e+06", "jax_enable_x64"]),
     ("R109", alone, ["one replicate", "num_replicates=2"]),
     ("R111", seen_by_one, ["30%", "one generator", "tempered SMC 35%", "known_positions"]),
+    ("R113", broken, ["3 of 2000", "nan"]),
     ("R112", elsewhere, ["where the mass is", "standard errors"]),
 ]
 
@@ -108,6 +114,14 @@ def test_finding(gaussian_draws, code, provoke, words):
 def test_a_healthy_run_has_no_findings(gaussian_draws):
     assert gaussian_draws.findings() == []
     assert with_weights(gaussian_draws, WITHIN).findings() == []
+
+
+def test_resampling_does_not_heal(gaussian_draws):
+    draws = interrupted(disagreeing(gaussian_draws))
+    again = draws.resample(jax.random.key(0)).resample(jax.random.key(1), 100)
+    codes = [one.code for one in again.findings()]
+    assert sorted(codes) == ["R101", "R105"]
+    assert "no weights" not in again.summary()
 
 
 def test_double_precision_is_fine_enough(gaussian_draws):
