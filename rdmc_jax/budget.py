@@ -40,4 +40,4 @@ def chosen_method(plan: Plan, discarded: Result) -> tuple[Method, str]:
     wanted = math.log(max(share, 1e-6)) / math.log(AIMED)
     fitting = [k for k in range(len(plan.richer)) if 2 ** (k + 1) >= wanted]
     k = fitting[0] if fitting else len(plan.richer) - 1
-    return plan.richer[k], f"{measured}, so {2 ** (k + 1)} times as many"
+    return plan.richer[k], f"{measured}, so the run has {2 ** (k + 1)} times as many temperatures"

@@ -1,8 +1,7 @@
 """Climb towards modes by damped Newton steps, and tell how much mass a mode has from its height.
 
 A point is judged by the mass of the Gaussian that its height and curvature describe, not by its
-height: a spike of no mass would win. Points that many climbers
-reached are not to count more for it.
+height: a spike of no mass would win. Points that many climbers reached do not count more for it.
 """
 
 from typing import NamedTuple
@@ -10,15 +9,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from .curvature import curvature, deviations, half_log_det, newton_step, products_per_point
 from .types import Array, LogDensityFn, PRNGKey
 
-MAX_NEWTON_DIM = 128
-"""Above this dimension Hessians are too dear: their diagonal is estimated by random signs."""
-NUM_PROBES = 16
 NUM_SHRINKS = 8
 MASS_RANGE = 16.0
 """Modes of ``e^-16`` of the largest mass are dropped."""
-NUM_TRIES = 5
+LENGTHS = (30.0, 1.0, 0.4, 0.1, 0.01)
+"""Fractions of the Newton step that are tried; the long one for densities without curvature."""
 
 
 class Local(NamedTuple):
@@ -31,63 +29,27 @@ class Local(NamedTuple):
     log_mass: Array  # value - ½ log det |H|
 
 
-def _hessian(logdensity_fn: LogDensityFn, x: Array, rng_key: PRNGKey) -> Array:
-    """Hessian, or a diagonal estimate of it where the dimension is large."""
-    gradient = jax.grad(logdensity_fn)
-
-    def along(v: Array) -> Array:
-        return jax.grad(lambda y: jnp.vdot(gradient(y), v))(x)
-
-    if x.shape[0] <= MAX_NEWTON_DIM:
-        return jax.vmap(along)(jnp.eye(x.shape[0], dtype=x.dtype))
-    signs = jax.random.rademacher(rng_key, (NUM_PROBES, x.shape[0]), x.dtype)
-    return jnp.diag(jnp.mean(signs * jax.vmap(along)(signs), axis=0))
-
-
-def _equilibrated(
-    logdensity_fn: LogDensityFn, x: Array, rng_key: PRNGKey
-) -> tuple[Array, Array, Array]:
-    """Units, absolute eigenvalues and eigenvectors of the Hessian."""
-    hessian = _hessian(logdensity_fn, x, rng_key)
-    hessian = jnp.where(
-        jnp.all(jnp.isfinite(hessian)), hessian, -jnp.eye(x.shape[0], dtype=x.dtype)
-    )
-    # equilibrated first: coordinates of very different scale would drown each other's
-    # eigenvalues in rounding
-    diagonal = jnp.maximum(jnp.max(jnp.abs(hessian), axis=0), 1e-30)
-    unit = 1 / jnp.sqrt(diagonal)
-    values, vectors = jnp.linalg.eigh(hessian * unit[:, None] * unit[None, :])
-    return unit, jnp.maximum(jnp.abs(values), 1e-3), vectors
-
-
-def curvature_at(logdensity_fn: LogDensityFn, x: Array, rng_key: PRNGKey) -> tuple[Array, Array]:
-    """Height at ``x`` and a root R of the absolute Hessian there, ``|H| = R Rᵀ``."""
-    unit, curvature, vectors = _equilibrated(logdensity_fn, x, rng_key)
-    return logdensity_fn(x), vectors * jnp.sqrt(curvature)[None, :] / unit[:, None]
-
-
 def look(logdensity_fn: LogDensityFn, x: Array, rng_key: PRNGKey) -> Local:
     """Height, Newton step and Gaussian widths at one point."""
-    value, gradient = jax.value_and_grad(logdensity_fn)(x)
-    unit, curvature, vectors = _equilibrated(logdensity_fn, x, rng_key)
-    newton = unit * (vectors @ ((vectors.T @ (unit * gradient)) / curvature))
-    deviation = unit * jnp.sqrt(jnp.sum(vectors**2 / curvature[None, :], axis=1))
-    log_mass = value - 0.5 * jnp.sum(jnp.log(curvature)) + jnp.sum(jnp.log(unit))
-    return Local(x, value, newton, deviation, log_mass)
+    value, slope = jax.value_and_grad(logdensity_fn)(x)
+    at = curvature(logdensity_fn, x, slope, rng_key)
+    return Local(x, value, newton_step(at, slope), deviations(at), value - half_log_det(at))
 
 
 def climb(
     logdensity_fn: LogDensityFn, x: Array, rng_key: PRNGKey, num_steps: int
 ) -> tuple[Local, Array]:
     """Damped Newton steps from one point towards a maximum; what was seen at every step."""
-    lengths = jnp.asarray([1.0, 0.4, 0.1, 0.01, 0.0], x.dtype)
+    lengths = jnp.asarray(LENGTHS, x.dtype)
 
     def body(x: Array, key: PRNGKey) -> tuple[Array, tuple[Local, Array]]:
         here = look(logdensity_fn, x, key)
         tries = x[None, :] + lengths[:, None] * here.newton[None, :]
         values = jax.vmap(logdensity_fn)(tries)
         values = jnp.where(jnp.isfinite(values), values, -jnp.inf)
-        return tries[jnp.argmax(values)], (here, jnp.sum(values == -jnp.inf, dtype=jnp.int32))
+        best = jnp.argmax(values)
+        new = jnp.where(values[best] > here.value, tries[best], x)
+        return new, (here, jnp.sum(values == -jnp.inf, dtype=jnp.int32))
 
     _, (seen, bad) = jax.lax.scan(body, x, jax.random.split(rng_key, num_steps))
     return seen, jnp.sum(bad)
@@ -134,5 +96,5 @@ def log_rank(met: Local) -> Array:
 
 def evaluations_per_climb(dim: int) -> tuple[int, int]:
     """Density and gradient evaluations of one Newton step; a Hessian product counts as one."""
-    gradients = 1 + (dim if dim <= MAX_NEWTON_DIM else NUM_PROBES)
-    return gradients + NUM_TRIES, gradients
+    gradients = 1 + products_per_point(dim)
+    return gradients + len(LENGTHS), gradients

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .diagnostics import relative_weights
+from .diagnostics import relative_weights, weight_ess
 from .types import Array
 
 NUM_JUDGED = 512
@@ -21,6 +21,8 @@ NUM_CELLS = (2, 4, 8)
 MAX_GENERATORS = 8
 SMALL = 0.02
 """Differences of weights that do not matter."""
+FEW = 25.0
+"""Effective draws of a replicate below which parts of them are not compared."""
 
 
 class Coverage(NamedTuple):
@@ -84,6 +86,18 @@ def coverage(
     return Coverage(1 - is_near.mean(axis=0), float(np.mean(is_near.sum(axis=1) <= 1)))
 
 
+def _far_apart(points: np.ndarray, count: int) -> np.ndarray:
+    """First centers: each drawn with probability ∝ its squared distance to those before."""
+    rng = np.random.default_rng(0)
+    centers = [points[rng.integers(len(points))]]
+    for _ in range(count - 1):
+        distance2 = np.min([np.sum((points - center) ** 2, axis=1) for center in centers], axis=0)
+        total = np.sum(distance2)
+        share = distance2 / total if total > 0 else None
+        centers.append(points[rng.choice(len(points), p=share)])
+    return np.stack(centers)
+
+
 def cells(position: np.ndarray, weight: np.ndarray, num_cells: int) -> np.ndarray:
     """Divide draws into at most ``num_cells`` cells of comparable mass, by k-means.
 
@@ -97,14 +111,14 @@ def cells(position: np.ndarray, weight: np.ndarray, num_cells: int) -> np.ndarra
     Returns:
         Number of the cell of each draw.
     """
-    from scipy.cluster.vq import kmeans2
+    from scipy.cluster.vq import kmeans2  # of scipy, which jax itself needs
 
     points = np.asarray(position, np.float64)[_by_weight(weight)]
     scale = np.std(points, axis=0)
     scale = np.where(scale > 0, scale, 1.0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # cells that stay empty do no harm
-        centers, _ = kmeans2(points / scale, num_cells, minit="++", rng=0)
+        centers, _ = kmeans2(points / scale, _far_apart(points / scale, num_cells), minit="matrix")
     x = position / scale
     distance = np.stack([np.sum((x - center) ** 2, axis=1) for center in centers])
     return np.argmin(distance, axis=0)
@@ -128,23 +142,32 @@ def disagreement(
         replicate: shape (num_draws,).
 
     Returns:
-        `Disagreement`; differences below `SMALL` are passed over.
+        `Disagreement`; differences below `SMALL` are passed over, and nothing is compared if a
+        replicate has fewer than `FEW` effective draws.
     """
     w = relative_weights(log_weight)
+    labels = np.unique(replicate)
+    worst = Disagreement(0.0, (0.0, 0.0))
+    sizes = [weight_ess(log_weight[replicate == label]) for label in labels]
+    if min(sizes) < FEW:
+        return worst
     is_in = np.concatenate(
         [cells(position, w / np.sum(w), k)[:, None] == np.arange(k)[None, :] for k in NUM_CELLS],
         axis=1,
     )
     shares, errors = [], []
-    for label in np.unique(replicate):
+    for label, size in zip(labels, sizes, strict=True):
         own = np.where(replicate == label, w, 0.0)
-        own = own / max(float(np.sum(own)), 1e-300)
+        own = own / np.sum(own)
         shares.append(own @ is_in)
-        errors.append(np.sqrt(own**2 @ (is_in - shares[-1][None, :]) ** 2))
-    worst = Disagreement(0.0, (0.0, 0.0))
+        plain = np.sqrt(own**2 @ (is_in - shares[-1][None, :]) ** 2)
+        # a cell that one replicate does not have seems to have no error there: what all together
+        # say about it has
+        pooled = (w / np.sum(w)) @ is_in
+        errors.append(np.maximum(plain, np.sqrt(pooled * (1 - pooled) / size)))
     for (p, error), (q, other) in itertools.combinations(zip(shares, errors, strict=True), 2):
         gap = np.abs(p - q)
-        distance = np.where(gap > SMALL, gap / np.hypot(np.hypot(error, other), 1e-6), 0.0)
+        distance = np.where(gap > SMALL, gap / np.hypot(error, other), 0.0)
         k = int(np.argmax(distance))
         if distance[k] > worst.standard_errors:
             worst = Disagreement(float(distance[k]), (float(p[k]), float(q[k])))

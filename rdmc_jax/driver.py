@@ -162,7 +162,9 @@ def sample(
     num_samples = whole(num_samples)
     key = typed_key(rng_key)
     position = checked_example(logdensity_fn, position, data)
-    can_climb = has_gradient(logdensity_fn, position, data)
+    known = _known(known_positions, position)
+    where = position if known is None else jax.tree.map(lambda leaf: leaf[0], known)
+    can_climb = has_gradient(logdensity_fn, where, data)
     plan = make_plan(
         dim=dimension(position),
         num_samples=num_samples,
@@ -172,7 +174,6 @@ def sample(
         pilot=climbing_pilot() if can_climb else gradient_free_pilot(),
         has_gradient=can_climb,
     )
-    known = _known(known_positions, position)
     return run_plan(
         key,
         logdensity_fn,

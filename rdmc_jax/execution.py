@@ -71,14 +71,16 @@ def run_plan(
 ) -> Draws:
     """Run a plan on the host: replicates, their ensembles in chunks, and the record.
 
-    Draws of ensemble e of replicate r depend on ``fold_in(fold_in(key, r), e + 1)`` only, so the
-    first draws stay the same when more are asked for. Ctrl-C returns what is finished.
+    Given the method, draws of ensemble e of replicate r depend on its pool, of key
+    ``fold_in(fold_in(key, r), 0)``, and on ``fold_in(fold_in(key, r), e + 1)`` only: the first
+    ensembles stay the same when more are asked for. Ctrl-C returns what is finished.
     """
     begin = time.perf_counter()
     side = _chunks(plan.num_ensembles, plan.num_particles, chunk_size)
     parts: list[tuple[int, Result]] = []
     prepares: list[Prepared] = []
-    discarded: list[Result] = []
+    discarded: list[Result] = []  # that decided the budget
+    unused: list[Result] = []  # that filled up the last chunk
     # counts of draws are not part of the pilot's program
     shape = plan._replace(num_replicates=0, num_ensembles=0, reason="", max_evals=None, richer=())
     complete = True
@@ -106,8 +108,12 @@ def run_plan(
                 chunk = jax.device_get(
                     _ensembles(keys, logdensity_fn, position, data, prepared, method=plan.method)
                 )
-                for k in range(min(side, plan.num_ensembles - first)):
-                    yield replicate, jax.tree.map(lambda leaf, k=k: leaf[k], chunk)
+                for k in range(side):
+                    one = jax.tree.map(lambda leaf, k=k: leaf[k], chunk)
+                    if first + k < plan.num_ensembles:
+                        yield replicate, one
+                    else:
+                        unused.append(one)
 
     total = plan.num_replicates * plan.num_ensembles
     with reporter(progress, total) as report:
@@ -120,7 +126,7 @@ def run_plan(
                 raise
             complete = False
     seconds = time.perf_counter() - begin
-    return assemble(parts, prepares, discarded, num_samples, plan, complete, seconds)
+    return assemble(parts, prepares, discarded + unused, num_samples, plan, complete, seconds)
 
 
 def _shares(num_samples: int, plan: Plan) -> list[int]:

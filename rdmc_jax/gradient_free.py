@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from .kernels import random_walk
 from .memo import memoised
+from .moments import deviation_of
 from .pilot import Pilot, PilotFn
 from .tempering import Tempering, temper
 from .types import Array, LogDensityFn, PRNGKey
@@ -33,14 +34,15 @@ def _width(points: Array, scale: Array) -> Array:
     """
     z = points / scale[None, :]
     centers = z[:: max(1, z.shape[0] // NUM_CENTERS)]
+    count = min(NUM_NEIGHBOURS, z.shape[0])
 
     def one(center: Array) -> Array:
         offset = z - center[None, :]
-        _, nearest = jax.lax.top_k(-jnp.sum(offset**2, axis=1), NUM_NEIGHBOURS)
+        _, nearest = jax.lax.top_k(-jnp.sum(offset**2, axis=1), count)
         return jnp.sqrt(jnp.mean(offset[nearest] ** 2, axis=0) + 1e-12)
 
     near = jnp.exp(jnp.mean(jnp.log(jax.vmap(one)(centers)), axis=0))
-    filled = (NUM_NEIGHBOURS / z.shape[0]) ** (1 / z.shape[1])
+    filled = (count / z.shape[0]) ** (1 / z.shape[1])
     return scale * jnp.minimum(near / filled, 1.0)
 
 
@@ -71,12 +73,16 @@ def gradient_free_pilot(*, num_particles: int = 1024, num_steps: int = 6) -> Pil
         noise = jax.random.normal(noise_key, (num_particles, dim), dtype)
         offsets = 2.0 ** octave.astype(dtype)[:, None] * noise
         x = (position[None, :] + unit[None, :] * offsets).at[0].set(position)
+        if known is not None:
+            # no draws of the reference, but tempering sees that the target is higher there
+            thinned = known[:: -(-2 * known.shape[0] // num_particles)].astype(dtype)
+            x = x.at[-thinned.shape[0] :].set(thinned)
 
         def log_reference(y: Array) -> Array:
             return _log_reference(position, unit, y)
 
         state, evals, bad = temper(temper_key, logdensity_fn, x, log_reference, options)
-        location, scale = jnp.mean(state.position, axis=0), jnp.std(state.position, axis=0)
+        location, scale = jnp.mean(state.position, axis=0), deviation_of(state.position)
         scale = jnp.where(scale > 0, scale, unit)
         width = _width(state.position, scale)
         return Pilot(location, scale, width, state.position, state.logdensity, evals, bad)

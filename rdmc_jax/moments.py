@@ -34,6 +34,24 @@ def _weighted(positions: Array, log_weight: Array) -> tuple[Array, Array, Array]
     return log_sum, mean, jnp.sum(share * (positions - mean[None, :]) ** 2, axis=0)
 
 
+def deviation_of(points: Array) -> Array:
+    """Standard deviation of each coordinate, exactly zero for equal points.
+
+    Differences to the first point are taken before anything else: the mean of equal numbers is
+    not exactly that number, and rounding is no spread.
+
+    Args:
+        points: shape (num_points, dim).
+
+    Returns:
+        Shape (dim,).
+
+    >>> float(deviation_of(jnp.full((256, 1), 300.1))[0])
+    0.0
+    """
+    return jnp.std(points - points[:1], axis=0)
+
+
 def from_samples(positions: Array, log_weight: Array) -> WeightedSums:
     """Statistics of weighted points.
 

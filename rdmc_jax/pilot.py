@@ -24,6 +24,7 @@ from .climbing import (
 )
 from .kernels import mala
 from .memo import memoised
+from .moments import deviation_of
 from .resampling import systematic
 from .searching import NUM_EXPLAINING, around, evaluations_of_search
 from .tilted import Tilted, adapted, retarget, tilted_logdensity
@@ -132,7 +133,7 @@ def climbing_pilot(
         )
         state, chain_bad = _spread(chain_key, logdensity_fn, begin, num_steps)
         location = jnp.mean(state.position, axis=0)
-        scale = jnp.std(state.position, axis=0)
+        scale = deviation_of(state.position)
         scale = jnp.where(scale > 0, scale, jnp.median(begin.deviation, axis=0))
         # curvature says how wide modes are; their geometric mean, because widths span decades
         deviation = jnp.minimum(begin.deviation, 3 * scale[None, :])
@@ -172,12 +173,13 @@ def pilot_evaluations(
     """Evaluations that `climbing_pilot` of these sizes makes; they are known beforehand."""
     moves = num_chains * (num_steps + 1)
     densities, gradients = evaluations_per_climb(dim)
-    climbs = 1 + num_rounds * num_starts * num_climbs
+    climbs = num_rounds * num_starts * num_climbs
     num_new = num_starts - int(CONTINUED * num_starts)
     searches = num_rounds - 1
     placed = num_starts * NUM_SHRINKS
     placed += searches * evaluations_of_search(num_new, num_candidates, num_starts, gradients)
     looks = searches * min(num_starts, NUM_EXPLAINING) * (gradients - 1)
+    moves += gradients  # the first look at the position
     return Evaluations(climbs * densities + moves + placed, climbs * gradients + moves + looks)
 
 

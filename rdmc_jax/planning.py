@@ -1,5 +1,7 @@
 """What to run when the user names no method: static sizes from the dimension and the budget."""
 
+import math
+
 from .compose import Method
 from .core import Plan
 from .pilot import PilotFn
@@ -48,8 +50,8 @@ def choose_rung(
     if not fitting:
         raise ValueError(
             f"max_evals={max_evals} evaluations per output sample are too few: the smallest "
-            f"budget for {num_samples} draws in {dim} dimensions needs about {costs[0]:.0f}. Raise "
-            "max_evals to that, ask for more draws (an ensemble has "
+            f"budget for {num_samples} draws in {dim} dimensions needs about "
+            f"{math.ceil(costs[0])}. Raise max_evals to that, ask for more draws (an ensemble has "
             f"{NUM_PARTICLES} particles however few are kept), or pass a method of your own."
         )
     rung = ladder[fitting[-1]]

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from .kernels import mala
 from .memo import memoised
+from .moments import deviation_of
 from .tilted import adapted
 from .types import Array, Evaluations, LogDensityFn, Pool, PoolGenerator, PRNGKey
 
@@ -22,7 +23,7 @@ def spread(known: Pool, factor: float) -> tuple[Array, Array]:
         Mean of the known points and ``factor`` times their standard deviations (1 where they
         have none), each of shape (dim,).
     """
-    deviation = jnp.std(known.position, axis=0)
+    deviation = deviation_of(known.position)
     return jnp.mean(known.position, axis=0), factor * jnp.where(deviation > 0, deviation, 1.0)
 
 

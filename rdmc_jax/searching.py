@@ -8,7 +8,8 @@ modes met so far say, and that one evaluation shows.
 import jax
 import jax.numpy as jnp
 
-from .climbing import curvature_at
+from .curvature import curvature, squared_length
+from .moments import deviation_of
 from .types import Array, LogDensityFn, PRNGKey
 
 NUM_EXPLAINING = 64
@@ -34,9 +35,10 @@ def log_explained(logdensity_fn: LogDensityFn, met: Array, x: Array, rng_key: PR
 
     def one(largest: Array, point: tuple[Array, PRNGKey]) -> tuple[Array, None]:
         center, key = point
-        value, root = curvature_at(logdensity_fn, center, key)
-        z = (x - center[None, :]) @ root
-        return jnp.maximum(largest, value - 0.5 * jnp.sum(z * z, axis=1)), None
+        value, slope = jax.value_and_grad(logdensity_fn)(center)
+        at = curvature(logdensity_fn, center, slope, key)
+        height = value - 0.5 * squared_length(at, x - center[None, :])
+        return jnp.maximum(largest, height), None
 
     keys = jax.random.split(rng_key, met.shape[0])
     nothing = jnp.full(x.shape[:1], -jnp.inf, x.dtype)
@@ -72,7 +74,7 @@ def around(
     dim, dtype = best.shape[1], best.dtype
     breadth_key, noise_key, explain_key = jax.random.split(rng_key, 3)
     # climbs that ended on one peak have no spread of their own, but that peak has a width
-    deviation = jnp.sqrt(jnp.var(best, axis=0) + jnp.mean(width**2, axis=0))
+    deviation = jnp.sqrt(deviation_of(best) ** 2 + jnp.mean(width**2, axis=0))
     number = jnp.arange(num_new)
     is_far = number // 4 % 4 == 3
     low, high = (

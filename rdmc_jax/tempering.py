@@ -47,7 +47,8 @@ def _next_beta(log_ratio: Array, beta: Array, share: float) -> Array:
 
     (low, _), _ = jax.lax.scan(halve, (jnp.zeros_like(beta), 1 - beta), None, length=30)
     # never no step at all, were the start ever so much too broad
-    return jnp.where(is_low(1 - beta), beta + jnp.maximum(low, 1e-9), 1.0)
+    least = jnp.maximum(1e-9, 4 * jnp.finfo(beta.dtype).eps * beta)
+    return jnp.where(is_low(1 - beta), beta + jnp.maximum(low, least), 1.0)
 
 
 class Tempering(NamedTuple):

@@ -27,7 +27,7 @@ def test_as_many_temperatures_as_the_share_needs(share, factor):
     expected = (PLAN.method, *PLAN.richer)[(1, 2, 4, 8).index(factor)]
     assert method == expected
     assert f"weight ESS {weight_ess(trial.log_weight) / NUM:.2f}" in reason
-    assert ("times as many" in reason) == (factor > 1)
+    assert ("times as many temperatures" in reason) == (factor > 1)
 
 
 def test_weights_of_nothing_ask_for_the_most():

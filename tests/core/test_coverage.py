@@ -66,6 +66,19 @@ def test_replicates_that_agree():
         assert two_replicates(*share, tail=0.5).standard_errors < 5.0
 
 
+def test_few_draws_are_no_evidence():
+    for num in (2, 4, 8, 16):
+        for _ in range(10):
+            position, replicate = RNG.normal(size=(num, 1)), np.arange(num) % 2
+            assert disagreement(position, np.zeros(num), replicate).standard_errors == 0.0
+
+
+def test_replicates_that_agree_with_few_draws():
+    for _ in range(40):
+        position, replicate = RNG.normal(size=(60, 2)), np.arange(60) % 2
+        assert disagreement(position, np.zeros(60), replicate).standard_errors < 5.0
+
+
 def test_replicates_that_disagree_about_a_mode():
     found = two_replicates(0.3, 0.45)
     assert found.standard_errors > 5.0

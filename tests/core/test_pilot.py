@@ -7,6 +7,13 @@ import pytest
 from core_targets import Gaussian
 
 from rdmc_jax.border import flatten
+from rdmc_jax.curvature import (
+    curvature,
+    deviations,
+    half_log_det,
+    newton_step,
+    squared_length,
+)
 from rdmc_jax.gradient_free import gradient_free_pilot
 from rdmc_jax.pilot import climbing_pilot, pilot_evaluations
 from rdmc_jax.problems import unequal_mixture
@@ -110,3 +117,66 @@ def test_the_pilot_without_gradients_finds_scale_and_location():
     width = np.asarray(found.width) / SCALES
     assert np.all((width > 0.2) & (width < 3.0))
     assert found.num_evals.gradient == 0 and found.num_evals.logdensity > 512
+
+
+def laplace(x):
+    """No curvature anywhere, only a slope."""
+    return -jnp.sum(jnp.abs(x - 300.0))
+
+
+def test_a_density_without_curvature_is_climbed_by_its_slope():
+    pilot = compiled(climbing_pilot(**{**SIZE, "num_climbs": 16}), laplace, jnp.full(4, 0.5))
+    found = pilot(jax.random.key(0))
+    np.testing.assert_array_less(np.abs(np.asarray(found.location) - 300.0), 2.0)
+    assert np.all((found.scale > 0.7) & (found.scale < 3.0))
+    assert np.all((found.width > 0.3) & (found.width < 3.0))
+
+
+def test_curvature_of_a_rotated_gaussian():
+    rng = np.random.default_rng(5)
+    root = np.diag([1e-2, 1.0, 30.0]) @ (np.eye(3) + 0.3 * rng.normal(size=(3, 3)))
+    precision = np.linalg.inv(root @ root.T)
+
+    def fn(x):
+        return -0.5 * x @ jnp.asarray(precision, jnp.float32) @ x
+
+    x = jnp.asarray(root @ [0.3, -1.0, 0.5], jnp.float32)
+    slope = jax.grad(fn)(x)
+    at = curvature(fn, x, slope, jax.random.key(0))
+    np.testing.assert_allclose(newton_step(at, slope), -x, rtol=2e-2)
+    np.testing.assert_allclose(deviations(at), np.sqrt(np.diag(root @ root.T)), rtol=2e-2)
+    np.testing.assert_allclose(squared_length(at, x[None])[0], -2 * fn(x), rtol=2e-2)
+    expected = 0.5 * np.linalg.slogdet(precision)[1]
+    np.testing.assert_allclose(half_log_det(at), expected, rtol=1e-2)
+
+
+def test_many_dimensions_take_the_diagonal_only():
+    scale = jnp.linspace(0.1, 2.0, 200)
+
+    def fn(x):
+        return -0.5 * jnp.sum((x / scale) ** 2)
+
+    x = jnp.linspace(-1.0, 1.0, 200)
+    slope = jax.grad(fn)(x)
+    at = curvature(fn, x, slope, jax.random.key(0))
+    assert at.vectors is None
+    np.testing.assert_allclose(deviations(at), scale, rtol=1e-4)
+    np.testing.assert_allclose(newton_step(at, slope), -x, atol=1e-4)
+    np.testing.assert_allclose(half_log_det(at), -jnp.sum(jnp.log(scale)), rtol=1e-4)
+    np.testing.assert_allclose(squared_length(at, x[None])[0], -2 * fn(x), rtol=1e-4)
+
+
+def test_known_points_are_starts_without_gradients_too():
+    def fn(x):
+        return jnp.where(jnp.all(jnp.abs(x - 100.0) < 1.0), 0.0, -jnp.inf)
+
+    flat = flatten(fn, jnp.zeros(4))
+    known = jnp.full((5, 4), 100.0) + jnp.linspace(-0.5, 0.5, 5)[:, None]
+    pilot = jax.jit(
+        lambda key: gradient_free_pilot(num_particles=128)(
+            key, flat.logdensity_fn, flat.position, known
+        )
+    )
+    found = pilot(jax.random.key(0))
+    np.testing.assert_array_less(np.abs(np.asarray(found.points) - 100.0), 1.0)
+    assert np.all(found.scale < 1.0)

@@ -1,0 +1,107 @@
+"""Absolute curvature of a log density at one point, where it has any, and lengths where not.
+
+Eigenvalues of the Hessian are taken by their absolute values, so that steps go uphill everywhere.
+Coordinates in which the density has no curvature borrow a length: the gradient's where that is all
+there is (a density that decays like ``e^{-|x|}``), else the size of the position.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from .types import Array, LogDensityFn, PRNGKey
+
+MAX_NEWTON_DIM = 128
+"""Above this dimension only the Hessian's diagonal is estimated, by random signs."""
+NUM_PROBES = 16
+NEGLIGIBLE = 1e-10
+"""Curvature over squared gradient below which there is none: 1e5 deviations from a Gaussian."""
+LONGEST = 1e8
+"""Longest length that curvature may mean, in units of ``1 + |x|``."""
+
+
+class Curvature(NamedTuple):
+    """``|H| = D V diag(values) Vᵀ D`` with ``D = diag(1/unit)``."""
+
+    unit: Array  # (dim,)
+    values: Array  # (dim,)
+    vectors: Array | None  # (dim, dim); None: the identity
+
+
+def products_per_point(dim: int) -> int:
+    """Hessian products of one call of `curvature`; each costs about one gradient."""
+    return dim if dim <= MAX_NEWTON_DIM else NUM_PROBES
+
+
+def curvature(logdensity_fn: LogDensityFn, x: Array, slope: Array, rng_key: PRNGKey) -> Curvature:
+    """Absolute curvature at ``x``.
+
+    Args:
+        logdensity_fn: guarded density on flat arrays.
+        x: point, shape (dim,).
+        slope: its gradient there.
+        rng_key: for the random signs in many dimensions.
+
+    Returns:
+        `Curvature`.
+    """
+    gradient = jax.grad(logdensity_fn)
+    dim = x.shape[0]
+
+    def along(v: Array) -> Array:
+        product = jax.grad(lambda y: jnp.vdot(gradient(y), v))(x)
+        return jnp.where(jnp.isfinite(product), product, 0.0)
+
+    if dim > MAX_NEWTON_DIM:
+        signs = jax.random.rademacher(rng_key, (NUM_PROBES, dim), x.dtype)
+        diagonal = jnp.abs(jnp.mean(signs * jax.vmap(along)(signs), axis=0))
+        return Curvature(
+            1 / jnp.sqrt(diagonal + _borrowed(diagonal, x, slope)), jnp.ones_like(x), None
+        )
+    hessian = jax.vmap(along)(jnp.eye(dim, dtype=x.dtype))
+    hessian = 0.5 * (hessian + hessian.T)
+    largest = jnp.max(jnp.abs(hessian), axis=0)
+    borrowed = _borrowed(largest, x, slope)
+    # equilibrated first: coordinates of very different scale would drown each other's
+    # eigenvalues in rounding
+    unit = 1 / jnp.sqrt(largest + borrowed)
+    scaled = (hessian - jnp.diag(borrowed)) * unit[:, None] * unit[None, :]
+    values, vectors = jnp.linalg.eigh(scaled)
+    return Curvature(unit, jnp.maximum(jnp.abs(values), 1e-3), vectors)
+
+
+def _borrowed(largest: Array, x: Array, slope: Array) -> Array:
+    """Curvature for coordinates that have none of their own, zero for the others."""
+    of_slope = slope**2
+    of_size = 1 / (1 + jnp.abs(x)) ** 2
+    has_slope = of_slope > of_size / LONGEST**2
+    is_flat = largest < jnp.where(has_slope, NEGLIGIBLE * of_slope, of_size / LONGEST**2)
+    return jnp.where(is_flat, jnp.where(has_slope, of_slope, of_size), 0.0)
+
+
+def newton_step(at: Curvature, slope: Array) -> Array:
+    """``|H|^{-1} slope``."""
+    scaled = at.unit * slope
+    if at.vectors is None:
+        return at.unit * scaled / at.values
+    return at.unit * (at.vectors @ ((at.vectors.T @ scaled) / at.values))
+
+
+def deviations(at: Curvature) -> Array:
+    """``√diag |H|^{-1}``, shape (dim,)."""
+    if at.vectors is None:
+        return at.unit / jnp.sqrt(at.values)
+    return at.unit * jnp.sqrt(jnp.sum(at.vectors**2 / at.values[None, :], axis=1))
+
+
+def half_log_det(at: Curvature) -> Array:
+    """``½ log det |H|``."""
+    return 0.5 * jnp.sum(jnp.log(at.values)) - jnp.sum(jnp.log(at.unit))
+
+
+def squared_length(at: Curvature, offset: Array) -> Array:
+    """``offsetᵀ |H| offset`` for each row of ``offset``, shape (num_points, dim)."""
+    z = offset / at.unit[None, :]
+    z = z if at.vectors is None else z @ at.vectors
+    return jnp.sum(z**2 * at.values[None, :], axis=1)
