@@ -1,0 +1,64 @@
+"""Write the tables of ``benchmarks/README.md`` from the committed results.
+
+The text between ``<!-- name -->`` and ``<!-- end name -->`` is replaced by the table of that name.
+
+Usage: python -m benchmarks.tables [--merge part.json ... --into results/accuracy.json]
+"""
+
+import argparse
+import json
+import re
+from pathlib import Path
+
+from benchmarks import ablations, accuracy
+
+FOLDER = Path(__file__).resolve().parent
+
+
+def accuracy_table(report):
+    """Without the seconds: they depend on what else the machine did."""
+    keep = [k for k, name in enumerate(accuracy.COLUMNS) if not name.startswith("s ")]
+    rows = [accuracy.COLUMNS, ["---"] * len(accuracy.COLUMNS)]
+    rows += [accuracy.cells(record) for record in report["records"]]
+    return "\n".join(accuracy.line([row[k] for k in keep]) for row in rows)
+
+
+def ablations_table(report):
+    rows = [ablations.COLUMNS, ["---"] * len(ablations.COLUMNS)]
+    return "\n".join(map(accuracy.line, rows + list(map(ablations.cells, report["records"]))))
+
+
+def merged(paths):
+    """One report of several runs of parts of the problems, in the order of the script."""
+    reports = [json.loads(path.read_text("utf-8")) for path in paths]
+    commits = {report["versions"]["commit"] for report in reports}
+    if len(commits) > 1:
+        raise SystemExit(f"the parts are of different commits: {', '.join(map(str, commits))}")
+    order = {}
+    for k, make in enumerate(accuracy.PROBLEMS.values()):
+        order[make().name] = k
+    records = [record for report in reports for record in report["records"]]
+    return {**reports[0], "records": sorted(records, key=lambda one: order[one["problem"]])}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--merge", nargs="+", type=Path, default=[])
+    parser.add_argument("--into", type=Path, default=FOLDER / "results" / "accuracy.json")
+    options = parser.parse_args()
+    if options.merge:
+        text = json.dumps(merged(options.merge), indent=1, allow_nan=False)
+        options.into.write_text(text + "\n", "utf-8")
+    path = FOLDER / "README.md"
+    text = path.read_text("utf-8")
+    for name, table in (("accuracy", accuracy_table), ("ablations", ablations_table)):
+        report = json.loads((FOLDER / "results" / f"{name}.json").read_text("utf-8"))
+        new = f"<!-- {name} -->\n\n{table(report)}\n\n<!-- end {name} -->"
+        text = re.sub(
+            rf"<!-- {name} -->.*<!-- end {name} -->", lambda _: new, text, flags=re.DOTALL
+        )
+    path.write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    main()
