@@ -1,13 +1,12 @@
 """Write the tables of ``benchmarks/README.md`` from the committed results.
 
-The text between ``<!-- name -->`` and ``<!-- end name -->`` is replaced by the table of that name.
+The text between ``<!-- name -->`` and ``<!-- end name -->`` becomes the table of that name.
 
 Usage: python -m benchmarks.tables [--merge part.json ... --into results/accuracy.json]
 """
 
 import argparse
 import json
-import re
 from pathlib import Path
 
 from benchmarks import ablations, accuracy
@@ -53,10 +52,9 @@ def main():
     text = path.read_text("utf-8")
     for name, table in (("accuracy", accuracy_table), ("ablations", ablations_table)):
         report = json.loads((FOLDER / "results" / f"{name}.json").read_text("utf-8"))
-        new = f"<!-- {name} -->\n\n{table(report)}\n\n<!-- end {name} -->"
-        text = re.sub(
-            rf"<!-- {name} -->.*<!-- end {name} -->", lambda _: new, text, flags=re.DOTALL
-        )
+        first, last = f"<!-- {name} -->", f"<!-- end {name} -->"
+        before, rest = text.split(first)
+        text = f"{before}{first}\n\n{table(report)}\n\n{last}{rest.split(last)[1]}"
     path.write_text(text, "utf-8")
 
 
