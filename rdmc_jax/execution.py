@@ -79,8 +79,7 @@ def run_plan(
     side = _chunks(plan.num_ensembles, plan.num_particles, chunk_size)
     parts: list[tuple[int, Result]] = []
     prepares: list[Prepared] = []
-    discarded: list[Result] = []  # that decided the budget
-    unused: list[Result] = []  # that filled up the last chunk
+    discarded: list[Result] = []
     # counts of draws are not part of the pilot's program
     shape = plan._replace(num_replicates=0, num_ensembles=0, reason="", max_evals=None, richer=())
     complete = True
@@ -102,18 +101,16 @@ def run_plan(
                 method, measured = chosen_method(plan, discarded[0])
                 plan = plan._replace(method=method, reason=f"{plan.reason}; {measured}")
             for first in range(0, plan.num_ensembles, side):
-                # the last chunk is filled up, so that every chunk has the same shape
-                numbers = jnp.arange(first, first + side) + 1
+                # the last chunk may be smaller, and is then a program of its own: none of it is
+                # thrown away
+                last = min(first + side, plan.num_ensembles)
+                numbers = jnp.arange(first, last) + 1
                 keys = jax.vmap(functools.partial(jax.random.fold_in, replicate_key))(numbers)
                 chunk = jax.device_get(
                     _ensembles(keys, logdensity_fn, position, data, prepared, method=plan.method)
                 )
-                for k in range(side):
-                    one = jax.tree.map(lambda leaf, k=k: leaf[k], chunk)
-                    if first + k < plan.num_ensembles:
-                        yield replicate, one
-                    else:
-                        unused.append(one)
+                for k in range(last - first):
+                    yield replicate, jax.tree.map(lambda leaf, k=k: leaf[k], chunk)
 
     total = plan.num_replicates * plan.num_ensembles
     with reporter(progress, total) as report:
@@ -126,7 +123,7 @@ def run_plan(
                 raise
             complete = False
     seconds = time.perf_counter() - begin
-    return assemble(parts, prepares, discarded + unused, num_samples, plan, complete, seconds)
+    return assemble(parts, prepares, discarded, num_samples, plan, complete, seconds)
 
 
 def _shares(num_samples: int, plan: Plan) -> list[int]:
