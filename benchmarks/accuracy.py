@@ -224,6 +224,7 @@ def measure(problem, num_seeds, num_samples):
     runs, seconds = timed_runs(problem, num_seeds, num_samples)
     return {
         "problem": problem.name,
+        "commit": environment()["versions"]["commit"],
         "dim": rows_of(runs[0].position).shape[1],
         "log_normalizer": log_normalizer_record(problem, runs),
         "modes": modes_record(problem, runs),

@@ -28,16 +28,20 @@ def ablations_table(report):
 
 
 def merged(paths):
-    """One report of several runs of parts of the problems, in the order of the script."""
+    """One report of several runs of parts of the problems; later files replace earlier rows.
+
+    Each record says of which commit it is.
+    """
     reports = [json.loads(path.read_text("utf-8")) for path in paths]
-    commits = {report["versions"]["commit"] for report in reports}
-    if len(commits) > 1:
-        raise SystemExit(f"the parts are of different commits: {', '.join(map(str, commits))}")
+    for report in reports:
+        for record in report["records"]:
+            record.setdefault("commit", report["versions"]["commit"])
     order = {}
     for k, make in enumerate(accuracy.PROBLEMS.values()):
         order[make().name] = k
-    records = [record for report in reports for record in report["records"]]
-    return {**reports[0], "records": sorted(records, key=lambda one: order[one["problem"]])}
+    records = {record["problem"]: record for report in reports for record in report["records"]}
+    ordered = sorted(records.values(), key=lambda one: order[one["problem"]])
+    return {**reports[-1], "records": ordered}
 
 
 def main():

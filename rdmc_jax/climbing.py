@@ -15,8 +15,10 @@ from .types import Array, LogDensityFn, PRNGKey
 NUM_SHRINKS = 8
 MASS_RANGE = 16.0
 """Modes of ``e^-16`` of the largest mass are dropped."""
-LENGTHS = (30.0, 1.0, 0.4, 0.1, 0.01)
-"""Fractions of the Newton step that are tried; the long one for densities without curvature."""
+LENGTHS = (2.0, 1.0, 0.4, 0.1, 0.01)
+"""Fractions of the Newton step that are tried."""
+LONG = 30.0
+"""Takes the place of the first where there is no curvature, so no Newton step, to go by."""
 
 
 class Local(NamedTuple):
@@ -27,13 +29,15 @@ class Local(NamedTuple):
     newton: Array  # |H|^{-1} g
     deviation: Array  # √diag |H|^{-1}
     log_mass: Array  # value - ½ log det |H|
+    is_flat: Array  # no curvature in any coordinate
 
 
 def look(logdensity_fn: LogDensityFn, x: Array, rng_key: PRNGKey) -> Local:
     """Height, Newton step and Gaussian widths at one point."""
     value, slope = jax.value_and_grad(logdensity_fn)(x)
     at = curvature(logdensity_fn, x, slope, rng_key)
-    return Local(x, value, newton_step(at, slope), deviations(at), value - half_log_det(at))
+    log_mass = value - half_log_det(at)
+    return Local(x, value, newton_step(at, slope), deviations(at), log_mass, at.is_flat)
 
 
 def climb(
@@ -44,7 +48,8 @@ def climb(
 
     def body(x: Array, key: PRNGKey) -> tuple[Array, tuple[Local, Array]]:
         here = look(logdensity_fn, x, key)
-        tries = x[None, :] + lengths[:, None] * here.newton[None, :]
+        fractions = lengths.at[0].set(jnp.where(here.is_flat, LONG, lengths[0]))
+        tries = x[None, :] + fractions[:, None] * here.newton[None, :]
         values = jax.vmap(logdensity_fn)(tries)
         values = jnp.where(jnp.isfinite(values), values, -jnp.inf)
         best = jnp.argmax(values)

@@ -27,6 +27,7 @@ class Curvature(NamedTuple):
     unit: Array  # (dim,)
     values: Array  # (dim,)
     vectors: Array | None  # (dim, dim); None: the identity
+    is_flat: Array  # no coordinate has any curvature of its own
 
 
 def products_per_point(dim: int) -> int:
@@ -56,9 +57,9 @@ def curvature(logdensity_fn: LogDensityFn, x: Array, slope: Array, rng_key: PRNG
     if dim > MAX_NEWTON_DIM:
         signs = jax.random.rademacher(rng_key, (NUM_PROBES, dim), x.dtype)
         diagonal = jnp.abs(jnp.mean(signs * jax.vmap(along)(signs), axis=0))
-        return Curvature(
-            1 / jnp.sqrt(diagonal + _borrowed(diagonal, x, slope)), jnp.ones_like(x), None
-        )
+        borrowed = _borrowed(diagonal, x, slope)
+        unit = 1 / jnp.sqrt(diagonal + borrowed)
+        return Curvature(unit, jnp.ones_like(x), None, jnp.all(borrowed > 0))
     hessian = jax.vmap(along)(jnp.eye(dim, dtype=x.dtype))
     hessian = 0.5 * (hessian + hessian.T)
     largest = jnp.max(jnp.abs(hessian), axis=0)
@@ -68,7 +69,7 @@ def curvature(logdensity_fn: LogDensityFn, x: Array, slope: Array, rng_key: PRNG
     unit = 1 / jnp.sqrt(largest + borrowed)
     scaled = (hessian - jnp.diag(borrowed)) * unit[:, None] * unit[None, :]
     values, vectors = jnp.linalg.eigh(scaled)
-    return Curvature(unit, jnp.maximum(jnp.abs(values), 1e-3), vectors)
+    return Curvature(unit, jnp.maximum(jnp.abs(values), 1e-3), vectors, jnp.all(borrowed > 0))
 
 
 def _borrowed(largest: Array, x: Array, slope: Array) -> Array:
