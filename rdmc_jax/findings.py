@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 LOW_ESS = 100.0
 LOW_ESS_SHARE = 0.05
 COARSE_LOGDENSITY = 1e5
+NONFINITE_SHARE = 0.03
+"""The pilot looks far outside: a density that overflows there comes to 1 % and is healthy."""
 LONELY_SHARE = 0.05
 DISAGREEING = 5.0
 """Standard errors; several parts and pairs of replicates are compared."""
@@ -51,7 +53,7 @@ def _run(draws: "Draws") -> list[Finding]:
         text = f"the run was interrupted after {draws.num_samples} draws; these are all there are."
         found.append(Finding("R101", text))
     total = max(draws.num_evals.logdensity, draws.num_evals.gradient, 1)
-    if draws.num_nonfinite > 0.01 * total:
+    if draws.num_nonfinite > NONFINITE_SHARE * total:
         share = 100 * draws.num_nonfinite / total
         text = (
             f"the density was nan, +inf or zero at {draws.num_nonfinite:,} of {total:,} points "
