@@ -68,11 +68,18 @@ def inside(logdensity_fn: LogDensityFn, position: Array, offset: Array) -> Array
 
 
 def bounded(met: Local) -> Local:
-    """Deviations at most 30 times what is typical: where curvature vanishes it says nothing."""
+    """Deviations at most 30 times what is typical, and at most the breadth of what was met.
+
+    Where curvature vanishes it says nothing, and on a ridge its rounding would promise masses.
+    """
     typical = jnp.nanmedian(
         jnp.where(jnp.isfinite(met.log_mass)[:, None], met.deviation, jnp.nan), 0
     )
     bound = 30 * jnp.broadcast_to(typical, met.deviation.shape)
+    is_finite = jnp.isfinite(met.value)[:, None]
+    low = jnp.min(jnp.where(is_finite, met.x, jnp.inf), axis=0)
+    breadth = jnp.max(jnp.where(is_finite, met.x, -jnp.inf), axis=0) - low
+    bound = jnp.where(breadth > 0, jnp.minimum(bound, breadth[None, :]), bound)
     deviation = jnp.minimum(met.deviation, bound)
     excess = jnp.sum(jnp.log(met.deviation / deviation), axis=-1)
     return met._replace(deviation=deviation, log_mass=met.log_mass - excess)

@@ -2,7 +2,7 @@
 
 Eigenvalues of the Hessian are taken by their absolute values, so that steps go uphill everywhere.
 Coordinates in which the density has no curvature borrow a length: the gradient's where that is all
-there is (a density that decays like ``e^{-|x|}``), else the size of the position.
+there is (a density that decays like ``e^{-|x|}``), but no more than the size of the position.
 """
 
 from typing import NamedTuple
@@ -78,7 +78,7 @@ def _borrowed(largest: Array, x: Array, slope: Array) -> Array:
     of_size = 1 / (1 + jnp.abs(x)) ** 2
     has_slope = of_slope > of_size / LONGEST**2
     is_flat = largest < jnp.where(has_slope, NEGLIGIBLE * of_slope, of_size / LONGEST**2)
-    return jnp.where(is_flat, jnp.where(has_slope, of_slope, of_size), 0.0)
+    return jnp.where(is_flat, jnp.maximum(of_slope, of_size), 0.0)
 
 
 def newton_step(at: Curvature, slope: Array) -> Array:

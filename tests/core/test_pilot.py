@@ -16,7 +16,7 @@ from rdmc_jax.curvature import (
 )
 from rdmc_jax.gradient_free import gradient_free_pilot
 from rdmc_jax.pilot import climbing_pilot, pilot_evaluations
-from rdmc_jax.problems import unequal_mixture
+from rdmc_jax.problems import shells, unequal_mixture
 from rdmc_jax.searching import around, log_explained
 
 SCALES = np.asarray([1e-3, 1.0, 1e3])
@@ -180,3 +180,13 @@ def test_known_points_are_starts_without_gradients_too():
     found = pilot(jax.random.key(0))
     np.testing.assert_array_less(np.abs(np.asarray(found.points) - 100.0), 1.0)
     assert np.all(found.scale < 1.0)
+
+
+def test_a_thin_shell_in_a_box_is_spread_over():
+    # on the axis through the first guess the shell has no curvature along itself but rounding
+    problem = shells(10)
+    size = {"num_rounds": 2, "num_starts": 64, "num_climbs": 12, "num_chains": 128}
+    pilot = compiled(climbing_pilot(**size), problem.logdensity_fn, problem.position)
+    points = np.asarray(pilot(jax.random.key(0)).points)
+    assert len(np.unique(points, axis=0)) > 100
+    assert 0.1 < np.mean(points[:, 0] > 0) < 0.9
