@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 LOW_ESS = 100.0
 LOW_ESS_SHARE = 0.05
 COARSE_LOGDENSITY = 1e5
-NONFINITE_SHARE = 0.03
-"""The pilot looks far outside: a density that overflows there comes to 1 % and is healthy."""
+NONFINITE_SHARE = 0.01
+"""Of the evaluations that made the draws: the pilot looks far outside, where a healthy density may
+overflow. What it met is counted and shown, too."""
 LONELY_SHARE = 0.05
 DISAGREEING = 5.0
 """Standard errors; several parts and pairs of replicates are compared."""
@@ -37,10 +38,9 @@ def findings(draws: "Draws") -> list[Finding]:
     Returns:
         A list, empty for a healthy run.
     """
-    found = _run(draws)
     if draws.source_ess is not None:
-        known = {one.code for one in found}
-        return found + [one for one in draws.inherited if one.code not in known]
+        return list(draws.inherited)  # what is true of the run that the draws were resampled from
+    found = _run(draws)
     if not draws.weighted:
         text = "this method has no path weights: log Z, its error and the bounds are unknown."
         return [*found, Finding("R102", text + " For weights take rdmc_jax.sample().")]
@@ -52,13 +52,15 @@ def _run(draws: "Draws") -> list[Finding]:
     if not draws.complete:
         text = f"the run was interrupted after {draws.num_samples} draws; these are all there are."
         found.append(Finding("R101", text))
-    total = max(draws.num_evals.logdensity, draws.num_evals.gradient, 1)
-    if draws.num_nonfinite > NONFINITE_SHARE * total:
-        share = 100 * draws.num_nonfinite / total
+    made = draws.info.num_evals
+    total = max(int(np.sum(made.logdensity)), int(np.sum(made.gradient)), 1)
+    bad = int(np.sum(draws.info.num_nonfinite))
+    if bad > NONFINITE_SHARE * total:
         text = (
-            f"the density was nan, +inf or zero at {draws.num_nonfinite:,} of {total:,} points "
-            f"({share:.0f} %), which count as zero density. Right for a target with hard edges "
-            "(a smooth map of the support onto all reals samples better); else mend the density."
+            f"the density was nan, +inf or zero at {bad:,} of the {total:,} points "
+            f"({100 * bad / total:.0f} %) that made the draws, and at {draws.num_nonfinite:,} in "
+            "all; they count as zero density. Right for a target with hard edges (a smooth map of "
+            "the support onto all reals samples better); else mend the density."
         )
         found.append(Finding("R107", text))
     asked = draws.plan.max_evals

@@ -54,7 +54,9 @@ def collapsed(d):
 
 
 def nonfinite(d):
-    return dataclasses.replace(d, num_nonfinite=max(d.num_evals) // 20)
+    # one in twenty of the evaluations that made the draws
+    info = d.info._replace(num_nonfinite=np.asarray(d.info.num_evals.gradient) // 20)
+    return dataclasses.replace(d, info=info)
 
 
 def coarse(d):
@@ -122,6 +124,18 @@ def test_resampling_does_not_heal(gaussian_draws):
     codes = [one.code for one in again.findings()]
     assert sorted(codes) == ["R101", "R105"]
     assert "no weights" not in again.summary()
+
+
+def test_what_the_pilot_alone_met_is_shown_but_no_finding(gaussian_draws):
+    draws = dataclasses.replace(gaussian_draws, num_nonfinite=max(gaussian_draws.num_evals) // 20)
+    assert draws.findings() == []
+    assert f"{draws.num_nonfinite:,} density values" in draws.summary()
+
+
+def test_few_resampled_draws_have_not_cost_more(gaussian_draws):
+    asked = gaussian_draws.plan._replace(max_evals=gaussian_draws.evals_per_sample + 1)
+    draws = dataclasses.replace(gaussian_draws, plan=asked)
+    assert draws.findings() == draws.resample(jax.random.key(0), 10).findings() == []
 
 
 def test_double_precision_is_fine_enough(gaussian_draws):
