@@ -8,10 +8,18 @@ import jax
 import jax.numpy as jnp
 
 from ..memo import memoised
-from ..posterior import log_tilt
+from ..posterior import column, log_tilt
 from ..resampling import systematic
 from ..tilted import Tilted, retarget, tilted_logdensity, to_position
-from ..types import Array, Evaluations, KernelFactory, LogDensityFn, Posterior, PRNGKey
+from ..types import (
+    Array,
+    Evaluations,
+    KernelFactory,
+    LogDensityFn,
+    Moments,
+    Posterior,
+    PRNGKey,
+)
 from .importance import propose
 
 Unit = Callable[[Array], Array]
@@ -36,6 +44,18 @@ class SharedMoments(NamedTuple):
     variance: Array  # (num_particles, dim)
     ess: Array  # (num_particles,)
     is_enough: Array  # (num_particles,) whether to use them
+
+
+def where_enough(shared: SharedMoments, own: Moments) -> Moments:
+    """The shared moments where they suffice, else the particle's own."""
+    enough = shared.is_enough
+    error = jnp.sqrt(shared.variance / column(jnp.maximum(shared.ess, 1.0)))
+    return own._replace(
+        mean=jnp.where(column(enough), shared.mean, own.mean),
+        variance=jnp.where(column(enough), shared.variance, own.variance),
+        ess=jnp.where(enough, shared.ess, own.ess),
+        standard_error=jnp.where(column(enough), error, own.standard_error),
+    )
 
 
 class Placed(NamedTuple):

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 
 from ..kernels import mala
 from ..memo import memoised
-from ..posterior import column
 from ..tilted import (
     acceptance_of,
     adapted,
@@ -31,13 +30,13 @@ from .chain_starts import (
     ChainsState,
     ChainStart,
     Placed,
-    SharedMoments,
     Unit,
     from_candidates,
     local,
     no_evals,
     standardised_unit,
     warm_start,
+    where_enough,
 )
 from .control_variate import ChainAverage, zero_variance
 from .independent import total_over_particles
@@ -232,7 +231,7 @@ def chains(
             lambda key, own, old, here: update_one(key, logdensity_fn, own, old, here)
         )(keys, posterior, state, placed)
         if shared is not None:
-            moments = _use(shared, moments)
+            moments = where_enough(shared, moments)
         return total_over_particles(moments), state
 
     def draw_one(rng_key: PRNGKey, state: ChainsState) -> Array:
@@ -243,15 +242,3 @@ def chains(
         return jax.vmap(draw_one)(jax.random.split(rng_key, state.step_size.shape[0]), state)
 
     return Estimator(init, update, draw)
-
-
-def _use(shared: SharedMoments, own: Moments) -> Moments:
-    """The shared moments where they suffice, else the particle's own."""
-    enough = shared.is_enough
-    error = jnp.sqrt(shared.variance / column(jnp.maximum(shared.ess, 1.0)))
-    return own._replace(
-        mean=jnp.where(column(enough), shared.mean, own.mean),
-        variance=jnp.where(column(enough), shared.variance, own.variance),
-        ess=jnp.where(enough, shared.ess, own.ess),
-        standard_error=jnp.where(column(enough), error, own.standard_error),
-    )

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from ..types import Array, Kernel, LogDensityFn, PRNGKey
 from .langevin import ChainInfo, ChainState, evaluate
+from .metropolis import accept_or_keep
 
 
 class MomentumState(NamedTuple):
@@ -107,10 +108,8 @@ def hmc(
             + 0.5 * jnp.sum(start.momentum**2)
             - 0.5 * jnp.sum(end.momentum**2)
         )
-        rate = jnp.where(jnp.isnan(log_ratio), 0.0, jnp.exp(jnp.minimum(log_ratio, 0.0)))
-        is_accepted = jax.random.uniform(accept_key, (), state.position.dtype) < rate
         proposal = ChainState(end.position, end.logdensity, end.logdensity_grad)
-        new = jax.tree.map(lambda a, b: jnp.where(is_accepted, a, b), proposal, state)
+        new, rate = accept_or_keep(accept_key, state, proposal, log_ratio)
         num_bad = jnp.sum(bad, dtype=jnp.int32)
         return new, ChainInfo(rate, jnp.asarray(num_integration_steps), num_bad)
 

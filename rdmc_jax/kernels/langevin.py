@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ..types import Array, Kernel, LogDensityFn, PRNGKey
+from .metropolis import accept_or_keep
 
 
 class ChainState(NamedTuple):
@@ -103,10 +104,7 @@ def mala(logdensity_fn: LogDensityFn, step_size: Array | float) -> Kernel:
             + 0.5 * jnp.sum(noise**2)
             - jnp.sum(back**2) / (4 * h)
         )
-        # a chain that starts where the density is zero takes any finite proposal (ratio +inf)
-        rate = jnp.where(jnp.isnan(log_ratio), 0.0, jnp.exp(jnp.minimum(log_ratio, 0.0)))
-        is_accepted = jax.random.uniform(accept_key, (), state.position.dtype) < rate
-        new = jax.tree.map(lambda a, b: jnp.where(is_accepted, a, b), proposal, state)
+        new, rate = accept_or_keep(accept_key, state, proposal, log_ratio)
         is_nonfinite = ~jnp.isfinite(proposal.logdensity)
         return new, ChainInfo(rate, jnp.asarray(1), jnp.asarray(is_nonfinite, jnp.int32))
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from ..types import Array, Kernel, LogDensityFn, PRNGKey
 from .langevin import ChainInfo
+from .metropolis import accept_or_keep
 
 
 class WalkState(NamedTuple):
@@ -44,10 +45,7 @@ def random_walk(logdensity_fn: LogDensityFn, step_size: Array | float) -> Kernel
         noise = jax.random.normal(noise_key, state.position.shape, state.position.dtype)
         proposal = init(state.position + jnp.sqrt(2 * jnp.asarray(step_size)) * noise)
         log_ratio = proposal.logdensity - state.logdensity
-        # a chain that starts where the density is zero takes any finite proposal (ratio +inf)
-        rate = jnp.where(jnp.isnan(log_ratio), 0.0, jnp.exp(jnp.minimum(log_ratio, 0.0)))
-        is_accepted = jax.random.uniform(accept_key, (), state.position.dtype) < rate
-        new = jax.tree.map(lambda a, b: jnp.where(is_accepted, a, b), proposal, state)
+        new, rate = accept_or_keep(accept_key, state, proposal, log_ratio)
         is_nonfinite = ~jnp.isfinite(proposal.logdensity)
         return new, ChainInfo(rate, jnp.asarray(1), jnp.asarray(is_nonfinite, jnp.int32))
 
