@@ -52,7 +52,9 @@ def pooled_moments(x: Array, sigma: Array, pool: Pool) -> tuple[Array, Array, Ar
     return log_density - jax.nn.logsumexp(pool.log_weight), ess, mean, variance
 
 
-def stop_levels(paths: Array, sigmas: Array, pool: Pool, threshold: float) -> Array:
+def stop_levels(
+    paths: Array, sigmas: Array, pool: Pool, threshold: float, first: Array | int = 0
+) -> Array:
     """First level, coarse to fine, where a particle's kernel ess falls below ``threshold``.
 
     Looks at coarser points of the path only, so the density ratio at the stop is exact.
@@ -62,6 +64,7 @@ def stop_levels(paths: Array, sigmas: Array, pool: Pool, threshold: float) -> Ar
         sigmas: decreasing noise levels, shape (num_sigmas,).
         pool: the pool.
         threshold: effective number of members.
+        first: level to begin at.
 
     Returns:
         Level of each particle, shape (num_particles,).
@@ -83,6 +86,7 @@ def stop_levels(paths: Array, sigmas: Array, pool: Pool, threshold: float) -> Ar
         stop = jnp.where(stopped, stop, level)
         return level + 1, stop, stopped | (ess < threshold)
 
-    zero = jnp.zeros((), jnp.int32)
-    first = (zero, jnp.zeros((num_particles,), jnp.int32), jnp.zeros((num_particles,), bool))
-    return jax.lax.while_loop(is_running, body, first)[1]
+    begin = jnp.asarray(first, jnp.int32)
+    none = jnp.zeros((num_particles,), bool)
+    carry = (begin, jnp.full((num_particles,), begin), none)
+    return jax.lax.while_loop(is_running, body, carry)[1]

@@ -35,6 +35,12 @@ from .types import (
 )
 
 NUM_SIGMAS = 48
+NUM_SCOUTS = 128
+"""Particles, thrown away, that tell how coarse the noise has to be."""
+COARSEST = 1.7
+"""Coarsest noise of a particle over the median of where the scouts stop. Members that are far from
+all others would stop a particle where its posterior reaches over several modes, which no single
+Gaussian describes: annealing from there gives nothing, or rarely a very heavy weight."""
 KEPT = 0.25
 """Share of the old weights that re-weighting keeps: what the restart overlooked stays possible."""
 SHRINKAGE = 8.0
@@ -53,7 +59,8 @@ def noised_pool(
     Args:
         generator: of the pool; by default what the pilot or the user already has.
         num_particles: size of the ensemble.
-        threshold: a particle stops where fewer members than this speak for it.
+        threshold: a particle stops where fewer members than this speak for it, at noise of at
+            most `COARSEST` times what is typical.
 
     Returns:
         A `Start` for `no_levels`. It repairs wrong proportions of modes in the pool; it does not
@@ -69,7 +76,7 @@ def noised_pool(
         known: Pool,
     ) -> StartDraws:
         dtype = known.position.dtype
-        pool_key, member_key, order_key, noise_key = jax.random.split(rng_key, 4)
+        pool_key, scout_key, path_key = jax.random.split(rng_key, 3)
         pool = make(pool_key, logdensity_fn, known)
         if pool.position.shape[0] < 2:
             raise ValueError(
@@ -82,15 +89,12 @@ def noised_pool(
         spread = jnp.average((pool.position - mean[None, :]) ** 2, axis=0, weights=share)
         widest = jnp.sqrt(jnp.max(spread)) + 1e-6
         sigmas = 2 * widest * 2.0 ** (-jnp.arange(NUM_SIGMAS, dtype=dtype) / 4)
-        # in random order: systematic indices are sorted, and any part of the ensemble (its first
-        # draws, the copies that set the step sizes) must be like the whole
-        chosen = systematic(member_key, pool.log_weight, num_particles)
-        member = pool.position[jax.random.permutation(order_key, chosen)]
-        finer = jnp.append(sigmas[1:], 0.0)
-        steps = jnp.sqrt(sigmas**2 - finer**2)[:, None, None]
-        noise = steps * jax.random.normal(noise_key, (NUM_SIGMAS, *member.shape), dtype)
-        paths = member[None] + jnp.cumsum(noise[::-1], axis=0)[::-1]
-        level = stop_levels(paths, sigmas, pool, threshold)
+        # scouts have randomness of their own: for the particles the coarsest level is frozen
+        scouts = _paths(scout_key, pool, sigmas, NUM_SCOUTS)
+        typical = jnp.median(sigmas[stop_levels(scouts, sigmas, pool, threshold)])
+        coarsest = jnp.argmax(sigmas <= COARSEST * typical)
+        paths = _paths(path_key, pool, sigmas, num_particles)
+        level = stop_levels(paths, sigmas, pool, threshold, coarsest)
         x = jnp.take_along_axis(paths, level[None, :, None], axis=0)[0]
         sigma = sigmas[level]
         log_density, ess, mean, variance = pooled_moments(x, sigma, pool)
@@ -109,6 +113,20 @@ def noised_pool(
         return StartDraws(x, sigma, log_density, pool.num_evals, pool.num_nonfinite, moments)
 
     return Start(sample, num_particles, is_adaptive=True)
+
+
+def _paths(rng_key: PRNGKey, pool: Pool, sigmas: Array, num_particles: int) -> Array:
+    """Members of the pool along their noise, coarse to fine: (num_sigmas, num_particles, dim)."""
+    dtype = pool.position.dtype
+    member_key, order_key, noise_key = jax.random.split(rng_key, 3)
+    # in random order: systematic indices are sorted, and any part of the ensemble (its first
+    # draws, the copies that set the step sizes) must be like the whole
+    chosen = systematic(member_key, pool.log_weight, num_particles)
+    member = pool.position[jax.random.permutation(order_key, chosen)]
+    finer = jnp.append(sigmas[1:], 0.0)
+    steps = jnp.sqrt(sigmas**2 - finer**2)[:, None, None]
+    noise = steps * jax.random.normal(noise_key, (sigmas.shape[0], *member.shape), dtype)
+    return member[None] + jnp.cumsum(noise[::-1], axis=0)[::-1]
 
 
 def ensemble_shrunk(moments: Moments, scale: Array) -> Array:
