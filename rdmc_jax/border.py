@@ -148,14 +148,45 @@ def ravel_ensemble(position: ArrayTree) -> Array:
     return jax.vmap(lambda one: ravel_pytree(one)[0])(position)
 
 
+EXACT = jax.lax.Precision.HIGHEST
+"""Of matrix products with positions: accelerators would round these to a few digits."""
+
+
+def log_det(scale: Array) -> Array:
+    """``log |det scale|`` of a diagonal (dim,) or a matrix (dim, dim)."""
+    return jnp.sum(jnp.log(scale)) if scale.ndim == 1 else jnp.linalg.slogdet(scale)[1]
+
+
+def outward(location: Array, scale: Array, u: Array) -> Array:
+    """``x = location + scale u`` for each row of ``u``; ``scale`` is a diagonal or a matrix."""
+    spread = u * scale[None, :] if scale.ndim == 1 else jnp.matmul(u, scale.T, precision=EXACT)
+    return location[None, :] + spread
+
+
+def inward(location: Array, scale: Array, x: Array) -> Array:
+    """``u = scale^{-1} (x - location)`` for each row of ``x``: the inverse of `outward`."""
+    offset = x - location[None, :]
+    return offset / scale[None, :] if scale.ndim == 1 else jnp.linalg.solve(scale, offset.T).T
+
+
 def standardised(logdensity_fn: LogDensityFn, location: Array, scale: Array) -> LogDensityFn:
-    """The density of u, ``x = location + scale u``: ``log π(x) + Σ log scale``.
+    """The density of u, ``x = location + scale u``: ``log π(x) + log |det scale|``.
 
     The Jacobian is part of it, so normalising constants remain those of the user's coordinates.
+
+    Args:
+        logdensity_fn: density on flat arrays.
+        location: shape (dim,).
+        scale: shape (dim,), or a matrix (dim, dim).
+
+    Returns:
+        Density on flat arrays.
 
     >>> f = standardised(lambda x: jnp.sum(x), jnp.zeros(2), jnp.array([1.0, 2.0]))
     >>> float(f(jnp.zeros(2))) == float(jnp.log(2.0))
     True
     """
-    log_det = jnp.sum(jnp.log(scale))
-    return lambda u: logdensity_fn(location + scale * u) + log_det
+    constant = log_det(scale)
+    if scale.ndim == 1:
+        return lambda u: logdensity_fn(location + scale * u) + constant
+    return lambda u: logdensity_fn(location + jnp.matmul(scale, u, precision=EXACT)) + constant

@@ -9,7 +9,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .curvature import curvature, deviations, half_log_det, newton_step, products_per_point
+from .curvature import (
+    covariance,
+    curvature,
+    deviations,
+    half_log_det,
+    newton_step,
+    products_per_point,
+)
 from .types import Array, LogDensityFn, PRNGKey
 
 NUM_SHRINKS = 8
@@ -30,6 +37,7 @@ class Local(NamedTuple):
     deviation: Array  # √diag |H|^{-1}
     log_mass: Array  # value - ½ log det |H|
     is_flat: Array  # no curvature in any coordinate
+    covariance: Array | None  # |H|^{-1}, (dim, dim)
 
 
 def look(logdensity_fn: LogDensityFn, x: Array, rng_key: PRNGKey) -> Local:
@@ -37,7 +45,9 @@ def look(logdensity_fn: LogDensityFn, x: Array, rng_key: PRNGKey) -> Local:
     value, slope = jax.value_and_grad(logdensity_fn)(x)
     at = curvature(logdensity_fn, x, slope, rng_key)
     log_mass = value - half_log_det(at)
-    return Local(x, value, newton_step(at, slope), deviations(at), log_mass, at.is_flat)
+    return Local(
+        x, value, newton_step(at, slope), deviations(at), log_mass, at.is_flat, covariance(at)
+    )
 
 
 def climb(
@@ -81,8 +91,12 @@ def bounded(met: Local) -> Local:
     breadth = jnp.max(jnp.where(is_finite, met.x, -jnp.inf), axis=0) - low
     bound = jnp.where(breadth > 0, jnp.minimum(bound, breadth[None, :]), bound)
     deviation = jnp.minimum(met.deviation, bound)
-    excess = jnp.sum(jnp.log(met.deviation / deviation), axis=-1)
-    return met._replace(deviation=deviation, log_mass=met.log_mass - excess)
+    ratio = deviation / met.deviation
+    shape = met.covariance
+    if shape is not None:
+        shape = shape * ratio[:, :, None] * ratio[:, None, :]
+    log_mass = met.log_mass + jnp.sum(jnp.log(ratio), axis=-1)
+    return met._replace(deviation=deviation, log_mass=log_mass, covariance=shape)
 
 
 def crowding(met: Local) -> Array:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .border import bind, flatten, ravel_ensemble, standardised
+from .border import bind, flatten, inward, outward, ravel_ensemble, standardised
 from .compose import Method
 from .pilot import PilotFn
 from .pool import as_known, fixed_pool
@@ -51,7 +51,7 @@ class Prepared(NamedTuple):
     """What a replicate knows before its ensembles run."""
 
     location: Array  # (dim,)
-    scale: Array  # (dim,) of the coordinates that the method runs in
+    scale: Array  # (dim,) or (dim, dim), of the coordinates that the method runs in
     pool: Pool  # in those coordinates
     logdensity_range: Array  # (2,) smallest and largest finite value the pilot's points have
 
@@ -93,9 +93,9 @@ def prepare(
         points = jnp.concatenate([points, known_flat])
         log_weight = jnp.concatenate([log_weight, jnp.zeros(known_flat.shape[0])])
     # particles that restart from a pool live within modes, the others come from N(0, I)
-    scale = found.width if plan.method.start.is_adaptive else found.scale
+    scale = found.shape if plan.method.start.is_adaptive else found.scale
     evals, bad = found.num_evals, found.num_nonfinite
-    u = (points - found.location[None, :]) / scale[None, :]
+    u = inward(found.location, scale, points)
     pool = fixed_pool(u, log_weight.astype(dtype))
     if plan.generator is not None:
         target = standardised(flat.logdensity_fn, found.location, scale)
@@ -136,7 +136,7 @@ def ensemble(
     state = sampler.init(jnp.zeros_like(location), init_key, as_known(pool))
     keys = jax.random.split(step_key, sampler.num_steps)
     state, info = jax.lax.scan(lambda state, key: sampler.step(key, state), state, keys)
-    x = location[None, :] + scale[None, :] * state.position
+    x = outward(location, scale, state.position)
     return Result(jax.vmap(flat.unravel)(x), state.log_weight, info)
 
 

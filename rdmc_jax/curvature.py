@@ -17,6 +17,8 @@ MAX_NEWTON_DIM = 128
 NUM_PROBES = 16
 NEGLIGIBLE = 1e-10
 """Curvature over squared gradient below which there is none: 1e5 deviations from a Gaussian."""
+LEAST = 1e-5
+"""Smallest eigenvalue, once the coordinates have unit curvature: what single precision resolves."""
 LONGEST = 1e8
 """Longest length that curvature may mean, in units of ``1 + |x|``."""
 
@@ -69,7 +71,7 @@ def curvature(logdensity_fn: LogDensityFn, x: Array, slope: Array, rng_key: PRNG
     unit = 1 / jnp.sqrt(largest + borrowed)
     scaled = (hessian - jnp.diag(borrowed)) * unit[:, None] * unit[None, :]
     values, vectors = jnp.linalg.eigh(scaled)
-    return Curvature(unit, jnp.maximum(jnp.abs(values), 1e-3), vectors, jnp.all(borrowed > 0))
+    return Curvature(unit, jnp.maximum(jnp.abs(values), LEAST), vectors, jnp.all(borrowed > 0))
 
 
 def _borrowed(largest: Array, x: Array, slope: Array) -> Array:
@@ -94,6 +96,14 @@ def deviations(at: Curvature) -> Array:
     if at.vectors is None:
         return at.unit / jnp.sqrt(at.values)
     return at.unit * jnp.sqrt(jnp.sum(at.vectors**2 / at.values[None, :], axis=1))
+
+
+def covariance(at: Curvature) -> Array | None:
+    """``|H|^{-1}``, shape (dim, dim); None where only the diagonal is known."""
+    if at.vectors is None:
+        return None
+    root = at.unit[:, None] * at.vectors / jnp.sqrt(at.values)[None, :]
+    return root @ root.T
 
 
 def half_log_det(at: Curvature) -> Array:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import diagnostics
-from .border import ravel_ensemble
+from .border import inward, ravel_ensemble
 from .budget import chosen_method
 from .compose import Method
 from .core import Plan, Prepared, Result, ensemble, prepare
@@ -136,11 +136,11 @@ def _coverage(
     position: ArrayTree, log_weight: np.ndarray, replicate: np.ndarray, prepares: list[Prepared]
 ) -> Coverage:
     """Of the generators of the pools, averaged over the replicates that have draws."""
-    x = np.asarray(ravel_ensemble(position))
+    x = ravel_ensemble(position)
     found = []
     for label in np.unique(replicate):
         one, is_own = prepares[label], replicate == label
-        u = (x[is_own] - one.location[None, :]) / one.scale[None, :]
+        u = np.asarray(inward(one.location, one.scale, x[is_own]))
         w = diagnostics.relative_weights(log_weight[is_own])
         pool = one.pool
         found.append(coverage(u, w / np.sum(w), pool.position, pool.log_weight, pool.origin))

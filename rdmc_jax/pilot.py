@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from .border import inward, log_det, outward, standardised
 from .climbing import (
     NUM_SHRINKS,
     Local,
@@ -24,6 +25,7 @@ from .climbing import (
 )
 from .kernels import mala
 from .memo import memoised
+from .metric import average_factor
 from .moments import deviation_of
 from .resampling import systematic
 from .searching import NUM_EXPLAINING, around, evaluations_of_search
@@ -41,7 +43,7 @@ class Pilot(NamedTuple):
 
     location: Array  # (dim,)
     scale: Array  # (dim,) standard deviation over all modes
-    width: Array  # (dim,) typical standard deviation within one mode
+    shape: Array  # typical spread within one mode: deviations (dim,), or A of A Aᵀ (dim, dim)
     points: Array  # (num_points, dim) ends of its chains, in the user's coordinates
     logdensity: Array  # (num_points,)
     num_evals: Evaluations
@@ -131,13 +133,16 @@ def climbing_pilot(
         begin = jax.tree.map(
             lambda leaf: leaf[systematic(choose_key, log_rank(met), num_chains)], met
         )
-        state, chain_bad = _spread(chain_key, logdensity_fn, begin, num_steps)
-        location = jnp.mean(state.position, axis=0)
-        scale = deviation_of(state.position)
-        scale = jnp.where(scale > 0, scale, jnp.median(begin.deviation, axis=0))
         # curvature says how wide modes are; their geometric mean, because widths span decades
-        deviation = jnp.minimum(begin.deviation, 3 * scale[None, :])
-        width = jnp.exp(jnp.mean(jnp.log(deviation), axis=0))
+        width = _geometric_mean(begin.deviation)
+        shape = width if begin.covariance is None else average_factor(begin.covariance, width)
+        points, logdensity, chain_bad = _spread(chain_key, logdensity_fn, begin, shape, num_steps)
+        location = jnp.mean(points, axis=0)
+        scale = deviation_of(points)
+        scale = jnp.where(scale > 0, scale, jnp.median(begin.deviation, axis=0))
+        # no wider than what the chains, who know more than one point's curvature, spread over
+        narrower = _geometric_mean(jnp.minimum(begin.deviation, 3 * scale[None, :])) / width
+        shape = shape * (narrower if shape.ndim == 1 else narrower[:, None])
         evals = pilot_evaluations(
             dim,
             num_rounds=num_rounds,
@@ -150,9 +155,9 @@ def climbing_pilot(
         return Pilot(
             location,
             scale,
-            width,
-            state.position,
-            state.logdensity,
+            shape,
+            points,
+            logdensity,
             jax.tree.map(jnp.asarray, evals),
             jnp.sum(bad) + chain_bad,
         )
@@ -183,31 +188,49 @@ def pilot_evaluations(
     return Evaluations(climbs * densities + moves + placed, climbs * gradients + moves + looks)
 
 
+def _geometric_mean(deviation: Array) -> Array:
+    return jnp.exp(jnp.mean(jnp.log(deviation), axis=0))
+
+
 def _spread(
-    rng_key: PRNGKey, logdensity_fn: LogDensityFn, begin: Local, num_steps: int
-) -> tuple[Any, Array]:
-    """MALA from each point in units of its own deviations, each with its own step size."""
+    rng_key: PRNGKey, logdensity_fn: LogDensityFn, begin: Local, shape: Array, num_steps: int
+) -> tuple[Array, Array, Array]:
+    """MALA from each point, in the average shape times the point's own deviations.
+
+    Each chain has its own step size; returns the ends, their log densities and non-finite counts.
+    """
     num_chains, dim = begin.x.shape
-    user = Tilted(lambda y: jnp.zeros((), y.dtype), 0.0, jnp.ones(dim, begin.x.dtype))
+    center = jnp.mean(begin.x, axis=0)
+    target = standardised(logdensity_fn, center, shape)
+    first = inward(center, shape, begin.x)
+    if begin.covariance is None:
+        own = begin.deviation / shape[None, :]
+    else:
+        inverse = jnp.linalg.inv(shape)
+        own2 = jnp.einsum("ij,njk,ik->ni", inverse, begin.covariance, inverse)
+        own = jnp.sqrt(jnp.maximum(own2, 1e-6))
+    user = Tilted(lambda y: jnp.zeros((), y.dtype), 0.0, jnp.ones(dim, first.dtype))
 
-    def local(one: Local) -> Tilted:
-        return Tilted(lambda y: jnp.zeros((), y.dtype), one.x, one.deviation)
+    def local(x: Array, unit: Array) -> Tilted:
+        return Tilted(lambda y: jnp.zeros((), y.dtype), x, unit)
 
-    def start(one: Local) -> Any:
-        return mala(tilted_logdensity(logdensity_fn, local(one)), 1.0).init(jnp.zeros_like(one.x))
+    def start(x: Array, unit: Array) -> Any:
+        return mala(tilted_logdensity(target, local(x, unit)), 1.0).init(jnp.zeros_like(x))
 
     def body(carry: Any, key: PRNGKey) -> Any:
         state, step_size = carry
 
-        def move(one: Local, h: Array, key: PRNGKey, state: Any) -> Any:
-            return mala(tilted_logdensity(logdensity_fn, local(one)), h).step(key, state)
+        def move(x: Array, unit: Array, h: Array, key: PRNGKey, state: Any) -> Any:
+            return mala(tilted_logdensity(target, local(x, unit)), h).step(key, state)
 
         keys = jax.random.split(key, num_chains)
-        state, info = jax.vmap(move)(begin, step_size, keys, state)
+        state, info = jax.vmap(move)(first, own, step_size, keys, state)
         step_size = adapted(step_size, info.acceptance_rate, 0.57, 0.4)
         return (state, step_size), jnp.sum(info.num_nonfinite)
 
-    first_step = jnp.full((num_chains,), 0.3 * dim ** (-1 / 3), begin.x.dtype)
+    first_step = jnp.full((num_chains,), 0.3 * dim ** (-1 / 3), first.dtype)
     keys = jax.random.split(rng_key, num_steps)
-    (state, _), bad = jax.lax.scan(body, (jax.vmap(start)(begin), first_step), keys)
-    return jax.vmap(lambda one, s: retarget(s, local(one), user))(begin, state), jnp.sum(bad)
+    (state, _), bad = jax.lax.scan(body, (jax.vmap(start)(first, own), first_step), keys)
+    end = jax.vmap(lambda x, unit, s: retarget(s, local(x, unit), user))(first, own, state)
+    points = outward(center, shape, end.position)
+    return points, end.logdensity - log_det(shape), jnp.sum(bad)

@@ -37,10 +37,11 @@ from .types import (
 NUM_SIGMAS = 48
 NUM_SCOUTS = 128
 """Particles, thrown away, that tell how coarse the noise has to be."""
-COARSEST = 1.7
-"""Coarsest noise of a particle over the median of where the scouts stop. Members that are far from
-all others would stop a particle where its posterior reaches over several modes, which no single
-Gaussian describes: annealing from there gives nothing, or rarely a very heavy weight."""
+COARSEST = (2.5, 1.3)
+"""Coarsest noise of a particle: so many widths of a mode, or so many times the median of where the
+scouts stop if that is more. Members that are far from all others would stop a particle where its
+posterior reaches over several modes, which no single Gaussian describes: annealing from there gives
+nothing, or rarely a very heavy weight."""
 KEPT = 0.25
 """Share of the old weights that re-weighting keeps: what the restart overlooked stays possible."""
 SHRINKAGE = 8.0
@@ -60,7 +61,7 @@ def noised_pool(
         generator: of the pool; by default what the pilot or the user already has.
         num_particles: size of the ensemble.
         threshold: a particle stops where fewer members than this speak for it, at noise of at
-            most `COARSEST` times what is typical.
+            most `COARSEST`, the pool's modes being of width 1 or so.
 
     Returns:
         A `Start` for `no_levels`. It repairs wrong proportions of modes in the pool; it does not
@@ -92,7 +93,8 @@ def noised_pool(
         # scouts have randomness of their own: for the particles the coarsest level is frozen
         scouts = _paths(scout_key, pool, sigmas, NUM_SCOUTS)
         typical = jnp.median(sigmas[stop_levels(scouts, sigmas, pool, threshold)])
-        coarsest = jnp.argmax(sigmas <= COARSEST * typical)
+        widths, medians = COARSEST
+        coarsest = jnp.argmax(sigmas <= jnp.maximum(widths, medians * typical))
         paths = _paths(path_key, pool, sigmas, num_particles)
         level = stop_levels(paths, sigmas, pool, threshold, coarsest)
         x = jnp.take_along_axis(paths, level[None, :, None], axis=0)[0]

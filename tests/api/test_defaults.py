@@ -49,6 +49,21 @@ def test_an_unequal_mixture_in_such_coordinates():
     assert abs(share - 0.7) < 4 * error
 
 
+def test_a_correlation_of_nearly_one():
+    """Coordinates of deviations 1 and 100 that correlate by .9999: condition number 2e8."""
+    covariance = np.asarray([[1.0, 99.99], [99.99, 1e4]])
+    d = default(data=target(mean=((3.0, -50.0),), covariance=[covariance], log_normalizer=2.0))
+    assert abs(d.log_normalizer - 2.0) < 4 * d.log_normalizer_error + 0.02
+    root = jnp.linalg.cholesky(jnp.asarray(covariance))
+    square, error = d.expectation(
+        lambda x: (
+            jax.scipy.linalg.solve_triangular(root, x - jnp.array([3.0, -50.0]), lower=True) ** 2
+        )
+    )
+    assert np.all(np.abs(square - 1) < 4 * error) and np.all(error < 0.1)
+    assert d.ess > 0.5 * d.num_samples
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_gmm4_mode_weights_and_cost(seed):
     d = default(2000, seed=seed, data=GMM4_DATA)

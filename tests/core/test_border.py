@@ -5,7 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdmc_jax.border import check_position, flatten, ravel_ensemble, standardised
+from rdmc_jax.border import (
+    check_position,
+    flatten,
+    inward,
+    log_det,
+    outward,
+    ravel_ensemble,
+    standardised,
+)
 
 TREE = {"a": jnp.asarray(0.5), "b": {"c": jnp.asarray([1.0, 2.0]), "d": jnp.ones((1,))}}
 
@@ -93,3 +101,17 @@ def test_standardised_density_keeps_its_mass_and_its_gradient_scales():
     u = jnp.asarray([0.3, -0.8])
     np.testing.assert_allclose(inside(u), 0.4 - 0.5 * jnp.sum(u**2) - np.log(2 * np.pi), rtol=1e-5)
     np.testing.assert_allclose(jax.grad(inside)(u), -u, rtol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [[20.0, 0.1], [[20.0, 1.0], [-0.2, 0.1]]])
+def test_inward_undoes_outward_and_the_density_carries_the_jacobian(scale):
+    location, scale = jnp.asarray([3.0, -1.0]), jnp.asarray(scale)
+    u = jnp.asarray([[0.3, -0.8], [-2.0, 1.5], [0.0, 0.0]])
+    x = outward(location, scale, u)
+    np.testing.assert_allclose(inward(location, scale, x), u, atol=1e-5)
+    matrix = np.diag(scale) if scale.ndim == 1 else np.asarray(scale)
+    np.testing.assert_allclose(x, np.asarray(location) + np.asarray(u) @ matrix.T, rtol=1e-5)
+    expected = np.log(abs(np.linalg.det(matrix)))
+    np.testing.assert_allclose(log_det(scale), expected, rtol=1e-5)
+    inside = standardised(lambda y: jnp.sum(y), location, scale)
+    np.testing.assert_allclose(jax.vmap(inside)(u), jnp.sum(x, axis=1) + expected, rtol=1e-4)

@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from core_targets import Gaussian
+from core_targets import Gaussian, assert_mean
 
 from rdmc_jax.border import flatten
 from rdmc_jax.curvature import (
+    covariance,
     curvature,
     deviations,
     half_log_det,
@@ -16,7 +17,7 @@ from rdmc_jax.curvature import (
 )
 from rdmc_jax.gradient_free import gradient_free_pilot
 from rdmc_jax.pilot import climbing_pilot, pilot_evaluations
-from rdmc_jax.problems import shells, unequal_mixture
+from rdmc_jax.problems import gaussian_rotated, shells, unequal_mixture
 from rdmc_jax.searching import around, log_explained
 
 SCALES = np.asarray([1e-3, 1.0, 1e3])
@@ -114,7 +115,7 @@ def test_the_pilot_without_gradients_finds_scale_and_location():
     ratio = np.asarray(found.scale) / SCALES
     assert np.all((ratio > 0.4) & (ratio < 2.5))
     np.testing.assert_array_less(np.abs(found.location - np.asarray(TARGET.mean)) / SCALES, 2.0)
-    width = np.asarray(found.width) / SCALES
+    width = np.asarray(found.shape) / SCALES
     assert np.all((width > 0.2) & (width < 3.0))
     assert found.num_evals.gradient == 0 and found.num_evals.logdensity > 512
 
@@ -129,7 +130,8 @@ def test_a_density_without_curvature_is_climbed_by_its_slope():
     found = pilot(jax.random.key(0))
     np.testing.assert_array_less(np.abs(np.asarray(found.location) - 300.0), 2.0)
     assert np.all((found.scale > 0.7) & (found.scale < 3.0))
-    assert np.all((found.width > 0.3) & (found.width < 3.0))
+    width = np.sqrt(np.sum(np.square(found.shape), axis=1))
+    assert np.all((width > 0.3) & (width < 3.0))
 
 
 def test_curvature_of_a_rotated_gaussian():
@@ -145,6 +147,9 @@ def test_curvature_of_a_rotated_gaussian():
     at = curvature(fn, x, slope, jax.random.key(0))
     np.testing.assert_allclose(newton_step(at, slope), -x, rtol=2e-2)
     np.testing.assert_allclose(deviations(at), np.sqrt(np.diag(root @ root.T)), rtol=2e-2)
+    relative = np.asarray(covariance(at)) / np.sqrt(np.outer(*2 * [np.diag(root @ root.T)]))
+    expected = root @ root.T / np.sqrt(np.outer(*2 * [np.diag(root @ root.T)]))
+    np.testing.assert_allclose(relative, expected, atol=0.03)
     np.testing.assert_allclose(squared_length(at, x[None])[0], -2 * fn(x), rtol=2e-2)
     expected = 0.5 * np.linalg.slogdet(precision)[1]
     np.testing.assert_allclose(half_log_det(at), expected, rtol=1e-2)
@@ -159,7 +164,7 @@ def test_many_dimensions_take_the_diagonal_only():
     x = jnp.linspace(-1.0, 1.0, 200)
     slope = jax.grad(fn)(x)
     at = curvature(fn, x, slope, jax.random.key(0))
-    assert at.vectors is None
+    assert at.vectors is None and covariance(at) is None
     np.testing.assert_allclose(deviations(at), scale, rtol=1e-4)
     np.testing.assert_allclose(newton_step(at, slope), -x, atol=1e-4)
     np.testing.assert_allclose(half_log_det(at), -jnp.sum(jnp.log(scale)), rtol=1e-4)
@@ -190,3 +195,16 @@ def test_a_thin_shell_in_a_box_is_spread_over():
     points = np.asarray(pilot(jax.random.key(0)).points)
     assert len(np.unique(points, axis=0)) > 100
     assert 0.1 < np.mean(points[:, 0] > 0) < 0.9
+
+
+def test_the_shape_of_a_rotated_gaussian_is_its_covariance():
+    """Of condition number 1e4, its axes are not the coordinates."""
+    problem = gaussian_rotated(4)
+    size = {"num_rounds": 2, "num_starts": 16, "num_climbs": 8, "num_chains": 64}
+    pilot = compiled(climbing_pilot(**size), problem.logdensity_fn, problem.position)
+    shape = np.asarray(pilot(jax.random.key(0)).shape, float)
+    draws = np.asarray(problem.sample(jax.random.key(1), 4000), float)
+    # in the pilot's coordinates the target is N(0, I)
+    inside = np.linalg.solve(shape, draws.T).T
+    assert_mean(inside**2, np.ones(4), slack=0.05)
+    assert_mean(inside[:, :-1] * inside[:, 1:], np.zeros(3), slack=0.05)

@@ -8,7 +8,7 @@ from core_targets import Mixture, assert_mean, normalizer_estimates, pool_of
 from scipy import special, stats
 
 import rdmc_jax as rj
-from rdmc_jax.restart import pooled_moments, stop_levels
+from rdmc_jax.restart import COARSEST, pooled_moments, stop_levels
 
 TARGET = Mixture((0.3, 0.7), ((-1.3, 0.2), (1.3, -0.2)), ((0.5, 0.6), (0.7, 0.4)), 0.6)
 NUM_POINTS = 64
@@ -70,7 +70,22 @@ def test_particles_stop_at_the_first_level_that_too_few_members_support():
         below = ess < threshold
         expected = np.where(below.any(0), below.argmax(0), 4)
         np.testing.assert_array_equal(stop_levels(paths, sigmas, pool, threshold), expected)
+        from_third = np.where(below[2:].any(0), 2 + below[2:].argmax(0), 4)
+        np.testing.assert_array_equal(stop_levels(paths, sigmas, pool, threshold, 2), from_third)
     np.testing.assert_array_equal(stop_levels(paths, sigmas, pool, 0.5), 4)
+
+
+def test_members_far_from_all_others_stop_no_particle_at_coarse_noise():
+    """Two dense clusters of width 1, and a few points that are 30 widths from everything."""
+    rng = np.random.default_rng(2)
+    dense = rng.normal(size=(600, 2)) + np.where(np.arange(600)[:, None] < 300, -8.0, 8.0)
+    far = 30.0 * np.asarray([[1.0, -1.0], [-1.0, 1.0], [2.0, 0.0], [0.0, -2.0]])
+    pool = pool_of(np.concatenate([dense, np.repeat(far, 10, axis=0)]))
+    start = rj.noised_pool(lambda key, fn, known: pool, num_particles=1000)
+    drawn = start.sample(jax.random.key(5), TARGET.logdensity, rj.variance_exploding(), 0.0, KNOWN)
+    assert float(jnp.max(drawn.time)) <= COARSEST[0]
+    is_far = jnp.min(jnp.linalg.norm(drawn.x[:, None] - far[None], axis=2), axis=1) < 10.0
+    assert int(jnp.sum(is_far)) > 30
 
 
 @pytest.fixture(scope="module")
