@@ -22,6 +22,7 @@ from benchmarks.accuracy import PROBLEMS, environment, line
 from rdmc_jax import rungs
 from rdmc_jax.core import Plan, ensemble, prepare
 from rdmc_jax.diagnostics import log_mean_exp, weight_ess
+from rdmc_jax.restart import COARSEST
 from rdmc_jax.transitions import predictive_variance
 
 CHOSEN = ("gmm40_2", "unequal_mixture_8", "galaxy_unequal", "funnel", "two_modes_32", "exoplanet")
@@ -53,8 +54,10 @@ def finish_of(rung, kernel=rj.mala, factor=1.0, reference=rj.ensemble_shrunk, ac
     )
 
 
-def method_of(finish, threshold=25.0):
-    start = rj.noised_pool(num_particles=rungs.NUM_PARTICLES, threshold=threshold)
+def method_of(finish, threshold=25.0, coarsest=COARSEST):
+    start = rj.noised_pool(
+        num_particles=rungs.NUM_PARTICLES, threshold=threshold, coarsest=coarsest
+    )
     return rj.rdmc(start, rj.no_levels(), finish)
 
 
@@ -85,6 +88,7 @@ def variants(rung):
         "stop at 6 members": (pool, method_of(finish, 6.0)),
         "stop at 12 members": (pool, method_of(finish, 12.0)),
         "stop at 50 members": (pool, method_of(finish, 50.0)),
+        "no limit to the noise": (pool, method_of(finish, coarsest=(1e9, 1e9))),
         "pool not re-weighted": (pool_of(rung, em=False), method_of(finish)),
         "pool of the pilot only": (
             pool_of(rung, chains=False, tempered=False),

@@ -50,7 +50,11 @@ SHRINKAGE = 8.0
 
 @memoised
 def noised_pool(
-    generator: PoolGenerator | None = None, *, num_particles: int, threshold: float = 25.0
+    generator: PoolGenerator | None = None,
+    *,
+    num_particles: int,
+    threshold: float = 25.0,
+    coarsest: tuple[float, float] = COARSEST,
 ) -> Start:
     """Start from a noised pool, each particle at the finest level that the pool supports.
 
@@ -60,8 +64,9 @@ def noised_pool(
     Args:
         generator: of the pool; by default what the pilot or the user already has.
         num_particles: size of the ensemble.
-        threshold: a particle stops where fewer members than this speak for it, at noise of at
-            most `COARSEST`, the pool's modes being of width 1 or so.
+        threshold: a particle stops where fewer members than this speak for it.
+        coarsest: noise of the first level, in widths of a mode (1 in the pool's coordinates) and,
+            if that is more, in medians of where scouts stop; large numbers for no limit.
 
     Returns:
         A `Start` for `no_levels`. It repairs wrong proportions of modes in the pool; it does not
@@ -93,10 +98,10 @@ def noised_pool(
         # scouts have randomness of their own: for the particles the coarsest level is frozen
         scouts = _paths(scout_key, pool, sigmas, NUM_SCOUTS)
         typical = jnp.median(sigmas[stop_levels(scouts, sigmas, pool, threshold)])
-        widths, medians = COARSEST
-        coarsest = jnp.argmax(sigmas <= jnp.maximum(widths, medians * typical))
+        widths, medians = coarsest
+        first = jnp.argmax(sigmas <= jnp.maximum(widths, medians * typical))
         paths = _paths(path_key, pool, sigmas, num_particles)
-        level = stop_levels(paths, sigmas, pool, threshold, coarsest)
+        level = stop_levels(paths, sigmas, pool, threshold, first)
         x = jnp.take_along_axis(paths, level[None, :, None], axis=0)[0]
         sigma = sigmas[level]
         log_density, ess, mean, variance = pooled_moments(x, sigma, pool)
