@@ -1,6 +1,7 @@
 """Reverse diffusion Monte Carlo in JAX: draws, weights and log Z without training."""
 
-from . import metrics, problems
+from . import interop, metrics, problems
+from .bijections import Bijection, box, half_line, pulled_back
 from .compose import levels, rdmc
 from .core import Plan, core
 from .diagnostics import Finding, RDMCWarning
@@ -30,12 +31,14 @@ from .tempering import tempered_smc
 from .transitions import ancestral, bridge, ddim, exponential, moment_matched
 
 __all__ = [
+    "Bijection",
     "Draws",
     "Finding",
     "Plan",
     "RDMCWarning",
     "ancestral",
     "annealed",
+    "box",
     "bridge",
     "broad_chains",
     "chains",
@@ -46,11 +49,13 @@ __all__ = [
     "fixed_pool",
     "gaussian",
     "gaussian_finish",
+    "half_line",
     "hmc",
     "identity",
     "importance",
     "importance_start",
     "independent",
+    "interop",
     "known_points",
     "langevin",
     "levels",
@@ -67,6 +72,7 @@ __all__ = [
     "pooled_importance",
     "pooled_start",
     "problems",
+    "pulled_back",
     "random_walk",
     "rdmc",
     "reweighted",

@@ -1,0 +1,5 @@
+"""Bridges to other libraries, each imported only when it is used."""
+
+from . import arviz, numpyro
+
+__all__ = ["arviz", "numpyro"]

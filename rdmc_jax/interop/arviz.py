@@ -1,0 +1,93 @@
+"""ArviZ: equally weighted draws as an InferenceData or DataTree, for either generation of it."""
+
+import importlib.metadata
+import importlib.util
+import json
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..diagnostics import relative_weights
+from ..draws import Draws
+from ..types import ArrayTree, PRNGKey
+
+
+def _named(position: ArrayTree) -> dict[str, np.ndarray]:
+    """Leaves by their path in the tree; a bare array is called x."""
+    leaves = jax.tree_util.tree_leaves_with_path(position)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator=".") or "x": np.asarray(leaf)
+        for path, leaf in leaves
+    }
+
+
+def _chosen(rng: np.random.Generator, log_weight: np.ndarray, count: int) -> np.ndarray:
+    """Systematic resampling within one replicate, in random order."""
+    weight = relative_weights(log_weight)
+    edges = np.cumsum(weight) / np.sum(weight)
+    comb = (np.arange(count) + rng.uniform()) / count
+    return rng.permutation(np.minimum(np.searchsorted(edges, comb), weight.size - 1))
+
+
+def to_arviz(
+    draws: Draws,
+    constrain: Callable[[ArrayTree], ArrayTree] | None = None,
+    rng_key: PRNGKey | None = None,
+) -> Any:
+    """Equally weighted draws for ArviZ: chain = replicate, draw = particle.
+
+    Each replicate is resampled by its weights to the size of the smallest one. Diagnostics for
+    Markov chains (R-hat, bulk ESS) mean little for such draws: see ``draws.check()``.
+
+    Args:
+        draws: of a run.
+        constrain: of one position, such as ``from_numpyro(...).constrain``; None for none.
+        rng_key: of the resampling; ``jax.random.key(0)`` by default.
+
+    Returns:
+        ``arviz.InferenceData`` (ArviZ 0.x) or ``xarray.DataTree`` (ArviZ 1.x), with the log weights
+        before resampling in ``sample_stats`` and log Z, its error and the bounds as attributes.
+
+    Raises:
+        ImportError: without ArviZ.
+    """
+    key = jax.random.key(0) if rng_key is None else rng_key
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
+    position = draws.position
+    if constrain is not None:
+        position = jax.lax.map(constrain, position, batch_size=1000)
+    log_weight, replicate = np.asarray(draws.log_weight), np.asarray(draws.replicate)
+    parts = [np.flatnonzero(replicate == label) for label in np.unique(replicate)]
+    count = min(part.size for part in parts)
+    index = np.stack([part[_chosen(rng, log_weight[part], count)] for part in parts])
+    posterior = {name: leaf[index] for name, leaf in _named(position).items()}
+    attributes = {
+        "inference_library": "rdmc_jax",
+        "inference_library_version": importlib.metadata.version("rdmc_jax"),
+        "jax_version": jax.__version__,
+        "log_evidence": draws.log_normalizer,
+        "log_evidence_se": draws.log_normalizer_error,
+        "tv_bound": draws.tv_bound,
+        "kl_bound": draws.kl_bound,
+        "weight_ess": draws.ess,
+        "config": json.dumps({"reason": draws.plan.reason, "num_samples": draws.num_samples}),
+    }
+    groups = {"posterior": posterior, "sample_stats": {"log_weight": log_weight[index]}}
+    return _from_groups(_library(), groups, attributes)
+
+
+def _library() -> Any:
+    """ArviZ, or what of its second generation holds data."""
+    found = importlib.util.find_spec("arviz")
+    return importlib.import_module("arviz_base" if found is None else "arviz")
+
+
+def _from_groups(library: Any, groups: dict[str, Any], attributes: dict[str, Any]) -> Any:
+    """Either generation: the first took the groups as keywords."""
+    if library.__name__ == "arviz" and int(library.__version__.split(".")[0]) < 1:
+        return library.from_dict(**groups, posterior_attrs=attributes)
+    made = library.from_dict(groups, attrs={"/": attributes})
+    made["posterior"].attrs.update(attributes)
+    return made

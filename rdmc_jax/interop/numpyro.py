@@ -1,0 +1,163 @@
+"""NumPyro models: sampled on the unconstrained space, returned as constrained sites."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..draws import Draws
+from ..driver import sample as sample_density
+from ..memo import memoised
+from ..types import Array, ArrayTree, LogDensityFn, PRNGKey
+
+CHUNK = 1000
+
+
+class Parts(NamedTuple):
+    """A model as `rdmc_jax.sample` takes it."""
+
+    logdensity_fn: LogDensityFn  # (position, data), unconstrained, Jacobian included
+    position: dict[str, Array]
+    data: Any  # the arrays among the model's arguments
+    constrain: Callable[[ArrayTree], dict[str, Array]]  # of one position, deterministic sites too
+
+
+class Sites(NamedTuple):
+    """Constrained draws of a model."""
+
+    sites: dict[str, Array]  # leading axis num_samples
+    weights: np.ndarray  # (num_samples,) normalised
+    draws: Draws  # on the unconstrained space: log Z, bounds, findings
+
+
+class _Dynamic(NamedTuple):
+    """Stands for an array among the arguments: plates may depend on its shape."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@memoised
+def _bound(model: Callable[..., Any], tree: Any, fixed: tuple[Any, ...]) -> Any:
+    """Factories of density and constraint that share compiled programs between data sets."""
+    from numpyro.infer.util import initialize_model
+
+    def arguments(data: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        arrays = iter(data)
+        leaves = [next(arrays) if isinstance(one, _Dynamic) else one for one in fixed]
+        return jax.tree.unflatten(tree, leaves)
+
+    def initial(rng_key: PRNGKey, data: Any) -> Any:
+        args, kwargs = arguments(data)
+        return initialize_model(
+            rng_key, model, dynamic_args=True, model_args=args, model_kwargs=kwargs
+        )
+
+    made: dict[str, Any] = {}
+
+    def first(data: Any) -> Any:
+        return made.setdefault("info", initial(jax.random.key(0), data))
+
+    def logdensity_fn(position: ArrayTree, data: Any) -> Array:
+        args, kwargs = arguments(data)
+        return -made["info"].potential_fn(*args, **kwargs)(position)
+
+    def constrain(position: ArrayTree, data: Any) -> dict[str, Array]:
+        args, kwargs = arguments(data)
+        return made["info"].postprocess_fn(*args, **kwargs)(position)
+
+    return first, logdensity_fn, constrain
+
+
+def _refuse_discrete(
+    model: Callable[..., Any], rng_key: PRNGKey, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    from numpyro import handlers
+
+    trace = handlers.trace(handlers.seed(model, rng_key)).get_trace(*args, **kwargs)
+    names = [
+        name
+        for name, site in trace.items()
+        if site["type"] == "sample" and not site["is_observed"] and site["fn"].support.is_discrete
+    ]
+    if names:
+        raise ValueError(
+            f"the model has discrete latent sites {names}, but reverse diffusion needs continuous "
+            "parameters. Sum them out: for a mixture, observe "
+            "numpyro.distributions.MixtureSameFamily."
+        )
+
+
+def from_numpyro(
+    model: Callable[..., Any], rng_key: PRNGKey, *args: Any, model_kwargs: Any = None
+) -> Parts:
+    """Density, example position and constraint of a NumPyro model.
+
+    Args:
+        model: with continuous latent sites only.
+        rng_key: for the example position.
+        args: of the model; arrays among them are dynamic, everything else is static.
+        model_kwargs: keyword arguments of the model, likewise.
+
+    Returns:
+        `Parts`; the same model and static arguments give the same ``logdensity_fn``, so new data
+        of the same shape compile nothing.
+
+    Raises:
+        ValueError: for discrete latent sites.
+
+    >>> import numpyro, numpyro.distributions as dist
+    >>> def model(y):
+    ...     numpyro.sample("y", dist.Normal(numpyro.sample("mu", dist.Normal()), 1.0), obs=y)
+    >>> parts = from_numpyro(model, jax.random.key(0), np.array([0.0]))
+    >>> round(float(parts.logdensity_fn({"mu": jnp.zeros(())}, parts.data)), 4)  # -log 2π
+    -1.8379
+    """
+    kwargs = dict(model_kwargs or {})
+    _refuse_discrete(model, rng_key, args, kwargs)
+    leaves, tree = jax.tree.flatten((args, kwargs))
+    is_array = [isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves]
+    data = tuple(jnp.asarray(a) for a, dynamic in zip(leaves, is_array, strict=True) if dynamic)
+    fixed = tuple(
+        _Dynamic(a.shape, str(a.dtype)) if dynamic else a
+        for a, dynamic in zip(leaves, is_array, strict=True)
+    )
+    first, logdensity_fn, constrain = _bound(model, tree, fixed)
+    position = first(data).param_info.z
+    return Parts(logdensity_fn, position, data, lambda z: constrain(z, data))
+
+
+def sample(
+    model: Callable[..., Any],
+    rng_key: PRNGKey,
+    num_samples: int,
+    *args: Any,
+    model_kwargs: Any = None,
+    **options: Any,
+) -> Sites:
+    """Sample a NumPyro model by `rdmc_jax.sample`.
+
+    Args:
+        model: with continuous latent sites only.
+        rng_key: key.
+        num_samples: output draws.
+        args: of the model.
+        model_kwargs: keyword arguments of the model.
+        options: of `rdmc_jax.sample`.
+
+    Returns:
+        `Sites`: constrained draws, deterministic sites included, weights, and the `Draws`, whose
+        ``log_normalizer`` is the model's log evidence.
+
+    Raises:
+        ValueError: for discrete latent sites.
+    """
+    parts = from_numpyro(model, rng_key, *args, model_kwargs=model_kwargs)
+    draws = sample_density(
+        rng_key, parts.logdensity_fn, parts.position, num_samples, data=parts.data, **options
+    )
+    # in chunks: deterministic sites may be much larger than the parameters
+    sites = jax.lax.map(parts.constrain, draws.position, batch_size=CHUNK)
+    return Sites(sites, draws.weights, draws)
