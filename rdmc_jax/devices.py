@@ -23,6 +23,8 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from .border import bind
@@ -73,7 +75,16 @@ def replicated(tree: ArrayTree, mesh: Mesh | None) -> ArrayTree:
     """Arrays as they are, or with a copy on every device of the mesh."""
     if mesh is None:
         return tree
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    return jax.tree.map(lambda leaf: _put(leaf, everywhere), tree)
+
+
+def _put(leaf: Any, sharding: NamedSharding) -> Array:
+    if not isinstance(leaf, jax.Array) or not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.device_put(leaf, sharding)
+    # typed keys cannot be put on devices of other processes, but what they are made of can
+    words = jax.device_put(np.asarray(jax.random.key_data(leaf)), sharding)
+    return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf))
 
 
 def dealt(rng_keys: PRNGKey, mesh: Mesh | None) -> PRNGKey:
@@ -84,9 +95,9 @@ def dealt(rng_keys: PRNGKey, mesh: Mesh | None) -> PRNGKey:
     missing = -rng_keys.shape[0] % size
     if missing:
         # what is idle otherwise repeats the last ensemble, and is not looked at
-        rng_keys = jax.numpy.concatenate([rng_keys, rng_keys[[-1] * missing]])
+        rng_keys = jnp.concatenate([rng_keys, jnp.repeat(rng_keys[-1:], missing)])
     spec = PartitionSpec(REPLICATES if REPLICATES in mesh.axis_names else None)
-    return jax.device_put(rng_keys, NamedSharding(mesh, spec))
+    return _put(rng_keys, NamedSharding(mesh, spec))
 
 
 def collected(tree: ArrayTree, mesh: Mesh | None) -> ArrayTree:
