@@ -172,7 +172,7 @@ def core(
     the levels (a step size that is a schedule, ``num_kept`` left out) too, but for the choice among
     importance candidates that they begin from: its derivative is left out, which matters the less
     the longer they are. Not valid, and without any warning by JAX: kernels that accept or reject
-    (``mala``, ``hmc``, ``annealed`` of them), resampled pools, ``bridge`` (its draw is chosen, too),
+    (``mala``, ``hmc``, ``annealed`` of them), resampled pools, ``bridge`` (its draw is chosen),
     and densities that are zero somewhere. Not possible in reverse mode: the automatic method and
     pilots, which loop until they are done; JAX says so.
 

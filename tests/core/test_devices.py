@@ -55,6 +55,19 @@ def check_equal(file, alone):
     assert found["num_evals"].tolist() == list(alone.num_evals)
 
 
+def test_chunks_in_double_precision():
+    with jax.enable_x64(True):
+        data = {name: leaf.astype(np.float64) for name, leaf in DATA.items()}
+        options = {"data": data, "method": POOLED, "num_replicates": 1}
+        whole, chunked = (
+            rj.sample(jax.random.key(0), density, jnp.zeros(2), 128, chunk_size=size, **options)
+            for size in (128, 64)
+        )
+        assert whole.position.dtype == jnp.float64
+        np.testing.assert_allclose(whole.position, chunked.position, rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(whole.log_weight, chunked.log_weight, rtol=1e-6, atol=1e-8)
+
+
 def test_four_devices_give_the_draws_of_one(alone, tmp_path):
     finished([started(4, tmp_path / "four.npz")])
     check_equal(tmp_path / "four.npz", alone)
