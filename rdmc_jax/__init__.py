@@ -21,6 +21,7 @@ from .estimators import (
 from .finishes import annealed, gaussian_finish, identity
 from .grids import log_snr_grid, time_grid
 from .kernels import hmc, mala, random_walk, ula, uld
+from .many import ManyDraws, sample_many
 from .planning import make_plan
 from .pool import broad_chains, fixed_pool, known_points, union
 from .processes import ornstein_uhlenbeck, variance_exploding
@@ -34,6 +35,7 @@ __all__ = [
     "Bijection",
     "Draws",
     "Finding",
+    "ManyDraws",
     "Plan",
     "RDMCWarning",
     "ancestral",
@@ -77,6 +79,7 @@ __all__ = [
     "rdmc",
     "reweighted",
     "sample",
+    "sample_many",
     "tempered_smc",
     "time_grid",
     "ula",

@@ -108,6 +108,10 @@ def checked_value(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any = 
     return jnp.asarray(value)
 
 
+value_at = jax.jit(checked_value, static_argnames="logdensity_fn")
+"""`checked_value`, compiled once for all checks of one density."""
+
+
 def bind(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any = None) -> Flat:
     """The density as a guarded function of one flat array; checks nothing (see `flatten`)."""
     flat, unravel = ravel_pytree(jax.tree.map(jnp.asarray, position))

@@ -166,6 +166,16 @@ def core(
     Returns:
         A `Result`; its evaluations include the pilot's.
 
+    Gradients by ``data`` of weighted means and of the mean weight's logarithm are right where all
+    randomness is reparameterised: ``gaussian`` start, levels with ``importance``, Gaussian
+    transitions, ``gaussian_finish`` or ``identity``, and a plan without pilot. Chains of ``ula`` in
+    the levels (a step size that is a schedule, ``num_kept`` left out) too, but for the choice among
+    importance candidates that they begin from: its derivative is left out, which matters the less
+    the longer they are. Not valid, and without any warning by JAX: kernels that accept or reject
+    (``mala``, ``hmc``, ``annealed`` of them), resampled pools, ``bridge`` (its draw is chosen),
+    and densities that are zero somewhere. Not possible in reverse mode: the automatic method and
+    pilots, which loop until they are done; JAX says so.
+
     >>> import jax, jax.numpy as jnp, rdmc_jax
     >>> plan = rdmc_jax.make_plan(dim=1)
     >>> def density(x, data):

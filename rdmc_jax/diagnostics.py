@@ -13,7 +13,7 @@ class Finding(NamedTuple):
 
 
 class RDMCWarning(UserWarning):
-    """Warning raised by `Draws.check`; its text starts with the finding's code."""
+    """Warning of `Draws.check`, and of checkpoints that fail; its text starts with a code."""
 
 
 def log_mean_exp(log_weight: np.ndarray) -> float:

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .border import check_position, checked_value, dimension
+from .border import check_position, dimension, value_at
 from .compose import Method
+from .devices import automatic_chunk, check_mesh
 from .draws import Draws
 from .execution import run_plan
 from .gradient_free import gradient_free_pilot
@@ -16,8 +17,6 @@ from .pilot import climbing_pilot
 from .planning import make_plan
 from .slopes import has_gradient
 from .types import ArrayTree, LogDensityFn, PRNGKey
-
-_value = jax.jit(checked_value, static_argnames="logdensity_fn")
 
 
 def typed_key(rng_key: PRNGKey) -> PRNGKey:
@@ -76,7 +75,7 @@ def checked_example(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any)
                 f"position leaf {jax.tree_util.keystr(path) or 'position'} holds {bad.flat[0]}: "
                 "the example position must be finite. Zeros will do if nothing is known."
             )
-    value = float(_value(logdensity_fn, position, data))
+    value = float(value_at(logdensity_fn, position, data))
     if np.isnan(value) or value == np.inf:
         raise ValueError(
             f"logdensity_fn returned {value} at the example position {position!r}. It must be a "
@@ -125,10 +124,13 @@ def sample(
             the pool, and are starts of the pilot.
         max_evals: cap on evaluations per output draw, pilot included, for the automatic choice.
         num_replicates: independent runs, for honest errors; 4 by default, 2 below 4,000 draws.
-        chunk_size: particles that run side by side; changes memory and speed only.
-        mesh: not yet.
+        chunk_size: particles that run side by side; changes memory and speed only. By default one
+            ensemble on CPUs, as many as a quarter of the memory holds on accelerators.
+        mesh: devices, as a ``jax.sharding.Mesh`` with an axis ``"replicates"`` (independent
+            ensembles) or ``"particles"`` or both; for clusters see `rdmc_jax.devices`.
         progress: show a line or bar per chunk.
-        checkpoint: not yet.
+        checkpoint: path of a folder for what is finished. The same call resumes there, and gives
+            the draws of a run that was never stopped; a call for another run is refused.
 
     Returns:
         `Draws`.
@@ -149,7 +151,7 @@ def sample(
 
     Reference: Huang et al. (2024), arXiv 2307.02037.
     """
-    for name, value in (("tolerance", tolerance), ("mesh", mesh), ("checkpoint", checkpoint)):
+    for name, value in (("tolerance", tolerance),):
         if value is not None:
             raise ValueError(f"{name}={value!r} is not supported yet. Leave it out.")
     if method is not None and not isinstance(method, Method):
@@ -174,6 +176,17 @@ def sample(
         pilot=climbing_pilot() if can_climb else gradient_free_pilot(),
         has_gradient=can_climb,
     )
+    if mesh is not None:
+        check_mesh(mesh, plan.num_particles)
+    if chunk_size is None:
+        chunk_size = automatic_chunk(
+            logdensity_fn,
+            position,
+            data,
+            num_particles=plan.num_particles,
+            has_gradient=can_climb,
+            mesh=mesh,
+        )
     return run_plan(
         key,
         logdensity_fn,
@@ -183,7 +196,9 @@ def sample(
         data=data,
         known=known,
         chunk_size=chunk_size,
+        mesh=mesh,
         progress=progress,
+        checkpoint=checkpoint,
     )
 
 

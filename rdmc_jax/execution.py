@@ -8,37 +8,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from . import diagnostics
 from .border import inward, ravel_ensemble
 from .budget import chosen_method
-from .compose import Method
-from .core import Plan, Prepared, Result, ensemble, prepare
+from .checkpoint import nowhere, open_checkpoint
+from .core import Plan, Prepared, Result
 from .coverage import Coverage, coverage
 from .draws import Draws
 from .progress import reporter
+from .stages import stages
 from .types import ArrayTree, Evaluations, LogDensityFn, PRNGKey
 
 DISCARDED = 2**32 - 1
 """Folded into the key of the first replicate for the ensemble that decides the budget."""
-
-_prepare = jax.jit(prepare, static_argnames=("logdensity_fn", "plan"))
-
-
-@functools.partial(jax.jit, static_argnames=("logdensity_fn", "method"))
-def _ensembles(
-    rng_keys: PRNGKey,
-    logdensity_fn: LogDensityFn,
-    position: ArrayTree,
-    data: Any,
-    prepared: Prepared,
-    *,
-    method: Method,
-) -> Result:
-    """Several ensembles of one replicate side by side."""
-    return jax.vmap(
-        lambda key: ensemble(key, logdensity_fn, position, data, prepared, method=method)
-    )(rng_keys)
 
 
 def _check_prepared(prepared: Prepared) -> None:
@@ -67,13 +51,16 @@ def run_plan(
     data: Any = None,
     known: ArrayTree | None = None,
     chunk_size: int | None = None,
+    mesh: Mesh | None = None,
     progress: bool = False,
+    checkpoint: Any = None,
 ) -> Draws:
     """Run a plan on the host: replicates, their ensembles in chunks, and the record.
 
     Given the method, draws of ensemble e of replicate r depend on its pool, of key
     ``fold_in(fold_in(key, r), 0)``, and on ``fold_in(fold_in(key, r), e + 1)`` only: the first
-    ensembles stay the same when more are asked for. Ctrl-C returns what is finished.
+    ensembles stay the same when more are asked for. Ctrl-C returns what is finished. With a
+    checkpoint every preparation and ensemble is looked up there before it is run.
     """
     begin = time.perf_counter()
     side = _chunks(plan.num_ensembles, plan.num_particles, chunk_size)
@@ -83,34 +70,33 @@ def run_plan(
     # counts of draws are not part of the pilot's program
     shape = plan._replace(num_replicates=0, num_ensembles=0, reason="", max_evals=None, richer=())
     complete = True
+    store = nowhere
+    if checkpoint is not None:
+        config = {"num_samples": num_samples, "known_positions": known, "plan": plan}
+        store = open_checkpoint(checkpoint, key, logdensity_fn, position, data, config)
+    programs = stages(logdensity_fn, position, data, known, mesh=mesh, store=store)
 
     def results() -> Iterator[tuple[int, Result]]:
         nonlocal plan
         for replicate in range(plan.num_replicates):
-            replicate_key = jax.random.fold_in(key, replicate)
-            pilot_key = jax.random.fold_in(replicate_key, 0)
-            prepared = _prepare(pilot_key, logdensity_fn, position, data, known, plan=shape)
-            prepares.append(jax.device_get(prepared))
-            _check_prepared(prepares[-1])
+            replicate_key, name = jax.random.fold_in(key, replicate), f"replicate{replicate}"
+            prepared = programs.prepare(name, jax.random.fold_in(replicate_key, 0), shape)
+            prepares.append(prepared)
+            _check_prepared(prepared)
             if plan.richer and not discarded:
                 keys = jax.random.fold_in(replicate_key, DISCARDED)[None]
-                trial = _ensembles(
-                    keys, logdensity_fn, position, data, prepared, method=plan.method
-                )
-                discarded.append(jax.device_get(jax.tree.map(lambda leaf: leaf[0], trial)))
+                discarded.extend(programs.ensembles(["discarded"], keys, prepared, plan.method))
                 method, measured = chosen_method(plan, discarded[0])
                 plan = plan._replace(method=method, reason=f"{plan.reason}; {measured}")
             for first in range(0, plan.num_ensembles, side):
                 # the last chunk may be smaller, and is then a program of its own: none of it is
                 # thrown away
-                last = min(first + side, plan.num_ensembles)
-                numbers = jnp.arange(first, last) + 1
-                keys = jax.vmap(functools.partial(jax.random.fold_in, replicate_key))(numbers)
-                chunk = jax.device_get(
-                    _ensembles(keys, logdensity_fn, position, data, prepared, method=plan.method)
-                )
-                for k in range(last - first):
-                    yield replicate, jax.tree.map(lambda leaf, k=k: leaf[k], chunk)
+                numbers = range(first, min(first + side, plan.num_ensembles))
+                fold_in = functools.partial(jax.random.fold_in, replicate_key)
+                keys = jax.vmap(fold_in)(jnp.asarray(numbers) + 1)
+                names = [f"{name}-ensemble{number}" for number in numbers]
+                for part in programs.ensembles(names, keys, prepared, plan.method):
+                    yield replicate, part
 
     total = plan.num_replicates * plan.num_ensembles
     with reporter(progress, total) as report:

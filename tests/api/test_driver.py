@@ -97,3 +97,39 @@ def test_interruption_before_any_ensemble_is_an_interruption(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Interrupted("compiling"))
     with pytest.raises(KeyboardInterrupt):
         cheap(600, progress=True)
+
+
+class Terminal(io.StringIO):
+    """Standard error of somebody who watches."""
+
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_has_a_bar_and_the_same_numbers(monkeypatch):
+    silent = cheap(1000)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    shown = cheap(1000, progress=True)
+    text = sys.stderr.getvalue()
+    monkeypatch.undo()
+    same(silent, shown)
+    assert "rdmc (compiling)" in text and "16/16" in text and "ensemble" in text
+    last = text.split("\r")[-1]
+    # of all 1,024 particles, of which 1,000 are kept
+    assert "log Z" in last and "of 1024, non-finite 0" in last
+
+
+def test_without_tqdm_a_terminal_has_lines(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    cheap(1000, progress=True)
+    text = sys.stderr.getvalue()
+    monkeypatch.undo()
+    assert "\r" not in text and "rdmc: 16/16 log Z" in text
+
+
+def test_progress_counts_what_is_not_finite(capsys):
+    draws = cheap(256, progress=True, data=target(bound=0.0))
+    last = capsys.readouterr().err.splitlines()[-1]
+    made = int(np.sum(draws.info.num_nonfinite))
+    assert made > 0 and last.endswith(f"non-finite {made:,}")

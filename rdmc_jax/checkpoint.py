@@ -1,0 +1,209 @@
+"""A folder of what a run has finished, so that a later call goes on where it was stopped.
+
+Every part (a replicate's preparation, the discarded ensemble, an ensemble) is a file of its own,
+written to a temporary name and then renamed: whatever kills the process, a file is whole or absent,
+and nothing finished is written twice. Each holds its own checksum and the record of its run.
+"""
+
+import contextlib
+import json
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .border import value_at
+from .described import described, digest
+from .diagnostics import RDMCWarning
+from .parts import read_part, write_file, write_part
+from .types import ArrayTree, LogDensityFn, PRNGKey
+
+FORMAT = 1
+RECORD = "run.json"
+PROBES = 4
+"""Points at which the density of the folder and that of the call are compared."""
+ROUNDING = 64.0
+"""Units in the last place by which two machines may differ in the density of one point."""
+
+
+class Checkpoint(NamedTuple):
+    """Where finished parts go; `nowhere` keeps nothing."""
+
+    load: Callable[[str, Callable[[], ArrayTree]], ArrayTree | None]
+    """``(name, shapes)``, the latter a function that returns the part's structure; None: not
+    there."""
+    save: Callable[[str, ArrayTree], None]
+
+
+nowhere = Checkpoint(lambda name, shapes: None, lambda name, part: None)
+
+
+def _probes(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any) -> list[float]:
+    """The density at the example position and at fixed steps from it."""
+    leaves, structure = jax.tree.flatten(position)
+    values = []
+    for k in range(PROBES):
+        rng = np.random.default_rng(k)
+        moved = [
+            jnp.asarray(leaf + 0.5 * k * rng.standard_normal(np.shape(leaf)), leaf.dtype)
+            for leaf in leaves
+        ]
+        value = value_at(logdensity_fn, jax.tree.unflatten(structure, moved), data)
+        values.append(float(value))
+    return values
+
+
+def _record(config: dict[str, Any], values: list[float], dtype: Any) -> dict[str, Any]:
+    described_config = {name: digest(described(value)) for name, value in config.items()}
+    shown = {k: v for k, v in config.items() if isinstance(v, int)}
+    return {
+        "format": FORMAT,
+        "config": described_config,
+        "shown": shown,
+        "density": values,
+        "dtype": str(dtype),
+    }
+
+
+def _same_values(was: list[float], now: list[float], dtype: str) -> bool:
+    a, b = np.asarray(was, float), np.asarray(now, float)
+    if a.shape != b.shape:
+        return False
+    room = ROUNDING * float(jnp.finfo(dtype).eps) * np.maximum(1.0, np.abs(np.nan_to_num(a)))
+    # equal first: infinities and nan have no difference
+    close = np.abs(np.nan_to_num(a) - np.nan_to_num(b)) <= room
+    return bool(np.all(close & (np.isfinite(a) == np.isfinite(b))))
+
+
+def _refuse_changed(folder: Path, was: dict[str, Any], now: dict[str, Any]) -> None:
+    changed = []
+    for name in sorted(set(was["config"]) | set(now["config"])):
+        if was["config"].get(name) != now["config"].get(name):
+            values = [record["shown"].get(name) for record in (was, now)]
+            is_known = None not in values
+            changed.append(f"{name} (was {values[0]}, is {values[1]})" if is_known else name)
+    if not changed and not _same_values(was["density"], now["density"], now["dtype"]):
+        pairs = zip(was["density"], now["density"], strict=True)
+        old, new = next((a, b) for a, b in pairs if not _same_values([a], [b], now["dtype"]))
+        changed.append(f"the density (was {old!r} at a fixed point, is {new!r})")
+    if was.get("format") != FORMAT:
+        changed = [f"the folder's format (was {was.get('format')}, is {FORMAT})"]
+    if changed:
+        raise ValueError(
+            f"checkpoint={str(folder)!r} holds another run: changed since are "
+            f"{', '.join(changed)}. Draws of two runs are never mixed: call with what the run was "
+            "started with, name another folder, or delete this one."
+        )
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, RDMCWarning, stacklevel=3)
+
+
+def _found_record(folder: Path) -> str | None:
+    """The record of the run in the folder: its own file, or the first readable part's copy."""
+    file = folder / RECORD
+    parts = sorted(folder.glob("*.npz"))
+    if file.exists():
+        try:
+            text = file.read_text()
+            if {"config", "shown", "density", "dtype"} <= set(json.loads(text)):
+                return text
+        except (OSError, ValueError, TypeError):
+            pass
+        _warn(f"[R121]: {file} is damaged; the parts of the run hold copies of it.")
+    for part in parts:
+        with contextlib.suppress(ValueError):
+            return read_part(part).record
+    return None
+
+
+def open_checkpoint(
+    path: str | os.PathLike[str],
+    rng_key: PRNGKey,
+    logdensity_fn: LogDensityFn,
+    position: ArrayTree,
+    data: Any,
+    config: dict[str, Any],
+) -> Checkpoint:
+    """The folder of a run: a new one, or one that the same run was stopped in.
+
+    Args:
+        path: folder; made if it is not there.
+        rng_key: of the run.
+        logdensity_fn: compared by its values at fixed points.
+        position: example position.
+        data: passed to the density if not None.
+        config: everything else that decides about the draws, by name.
+
+    Returns:
+        `Checkpoint`. What cannot be written is said in a warning (R120), and the run goes on; parts
+        that are damaged are named in a warning (R121) and made again.
+
+    Raises:
+        TypeError: if ``path`` is no path.
+        ValueError: if it is a file, or holds a run of another density, key, data or plan.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"checkpoint must be the path of a folder, but got {path!r}.")
+    if jax.process_count() > 1:
+        raise ValueError(
+            "checkpoint is for runs of one process, but this is one of "
+            f"{jax.process_count()}: they could resume from different parts and then wait for "
+            "each other for ever. Leave it out."
+        )
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"checkpoint={str(path)!r} is a file, but must name a folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    values = _probes(logdensity_fn, position, data)
+    config = {"rng_key": rng_key, "position": position, "data": data, **config}
+    now = _record(config, values, jax.tree.leaves(position)[0].dtype)
+    found = _found_record(folder)
+    if found is not None:
+        _refuse_changed(folder, json.loads(found), now)
+    record = json.dumps(now, indent=1) if found is None else found
+    has_warned = False
+
+    def attempt(write: Callable[..., None], file: Path, *content: Any) -> None:
+        nonlocal has_warned
+        try:
+            write(file, *content)
+        except OSError as error:
+            if not has_warned:
+                _warn(
+                    f"[R120]: the checkpoint {file} could not be written ({error}). The run goes "
+                    "on, and its draws will be complete, but what is not written cannot be "
+                    "resumed. Free some space: later parts are tried again."
+                )
+            has_warned = True
+
+    def load(name: str, shapes: Callable[[], ArrayTree]) -> ArrayTree | None:
+        file = folder / f"{name}.npz"
+        if not file.exists():
+            return None
+        wanted, structure = jax.tree.flatten(shapes())
+        try:
+            part = read_part(file)
+            if part.record != record:
+                raise ValueError("belongs to another run")
+            have = [(leaf.shape, leaf.dtype) for leaf in part.leaves]
+            if have != [(leaf.shape, leaf.dtype) for leaf in wanted]:
+                raise ValueError("has another structure than this version of the library writes")
+        except ValueError as error:
+            _warn(f"[R121]: the checkpoint part {file} {error}; it is computed again.")
+            return None
+        return jax.tree.unflatten(structure, part.leaves)
+
+    def save(name: str, part: ArrayTree) -> None:
+        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(part)]
+        attempt(write_part, folder / f"{name}.npz", record, leaves)
+
+    if not (folder / RECORD).exists() or (folder / RECORD).read_text() != record:
+        attempt(write_file, folder / RECORD, record.encode())
+    return Checkpoint(load, save)

@@ -1,0 +1,95 @@
+"""Many data sets in one program."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rdmc_jax as rj
+
+TRACED = [0]
+METHOD = rj.rdmc(
+    rj.gaussian(num_particles=64),
+    rj.levels(rj.log_snr_grid(4, low=-3.0, high=3.0), rj.importance(num_samples=16)),
+    rj.gaussian_finish(),
+)
+DATA = {"mean": jnp.array([[3.0], [-20.0], [100.0]]), "log_z": jnp.array([0.0, 5.0, -7.0])}
+
+
+def density(position, data):
+    """A Gaussian of unit width about the data, times Z."""
+    TRACED[0] += 1
+    gaps = position["x"] - data["mean"]
+    return data["log_z"] - 0.5 * jnp.sum(gaps**2) - 0.5 * jnp.log(2 * jnp.pi)
+
+
+def run(num_samples=100, seed=0, data=DATA, **options):
+    key, position = jax.random.key(seed), {"x": jnp.zeros(1)}
+    options = {"num_samples": num_samples, "method": METHOD, **options}
+    return rj.sample_many(key, density, position, data, **options)
+
+
+@pytest.fixture(scope="module")
+def many():
+    return run()
+
+
+def test_every_data_set_has_its_own_draws(many):
+    assert len(many) == 3 and many.position["x"].shape == (3, 100, 1)
+    assert many.log_weight.shape == (3, 100) and many.ess.shape == (3,)
+    assert many.num_evals.logdensity.shape == (3,) and np.all(many.num_evals.gradient > 0)
+    for k, one in enumerate(many):
+        weights = np.exp(one.log_weight - np.max(one.log_weight))
+        mean = np.average(one.position["x"][:, 0], weights=weights)
+        assert abs(mean - DATA["mean"][k, 0]) < 5 / np.sqrt(one.ess)
+        gap = one.log_normalizer - float(DATA["log_z"][k])
+        assert abs(gap) < 4 * one.log_normalizer_error + 0.05
+
+
+def test_the_record_is_a_list(many):
+    assert len(many[1:]) == 2 and len(list(many)) == 3
+    np.testing.assert_array_equal(many[1:].ess, many.ess[1:])
+    np.testing.assert_array_equal(many[-1].position["x"], many.position["x"][2])
+    with pytest.raises(IndexError):
+        many[3]
+
+
+def test_new_data_and_keys_trace_nothing_and_keys_matter(many):
+    before = TRACED[0]
+    other = run(seed=1, data=jax.tree.map(lambda leaf: leaf + 1, DATA))
+    assert TRACED[0] == before
+    assert not np.array_equal(other.log_weight, many.log_weight)
+    same = run()
+    np.testing.assert_array_equal(same.position["x"], many.position["x"])
+    assert TRACED[0] == before
+
+
+def test_chunks_change_execution_only(many):
+    chunked = run(chunk_size=2)  # the last chunk has one data set
+    close = np.isclose(chunked.position["x"], many.position["x"], rtol=1e-3, atol=1e-3)
+    assert np.mean(close) >= 0.95
+    gap = np.abs(chunked.log_normalizer - many.log_normalizer)
+    assert np.all(gap < 3 * many.log_normalizer_error)
+    np.testing.assert_array_equal(chunked.num_evals.logdensity, many.num_evals.logdensity)
+
+
+def test_a_bad_data_set_is_named_and_spoils_no_other(many):
+    bad = {**DATA, "log_z": DATA["log_z"].at[1].set(jnp.nan)}
+    draws = run(data=bad)
+    assert draws.log_normalizer[1] == -np.inf and draws.ess[1] == 0
+    assert draws.num_nonfinite[1] > 0
+    for k in (0, 2):
+        np.testing.assert_array_equal(draws.log_weight[k], many.log_weight[k])
+    with pytest.warns(rj.RDMCWarning, match=r"\[R103\].* of 3 data sets .*worst 0 of 100.*1"):
+        assert [one.code for one in draws.check()] == ["R103"]
+
+
+@pytest.mark.parametrize("data", [jnp.float32(1), {"a": jnp.zeros(3), "b": jnp.zeros(2)}, None])
+def test_data_without_data_sets(data):
+    with pytest.raises(ValueError, match=r"leading axis.*shapes are .*jnp\.stack"):
+        run(data=data)
+
+
+def test_chunks_of_nothing():
+    with pytest.raises(ValueError, match="chunk_size must be at least 1 data set, but got 0"):
+        run(chunk_size=0)
