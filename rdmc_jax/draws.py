@@ -43,6 +43,8 @@ class Draws:
     weighted: bool
     seconds: float
     largest_logdensity: float
+    tv_limit: float = float("nan")  # upper 95 % confidence limits of the two bounds
+    kl_limit: float = float("nan")
     coverage: Coverage | None = None  # by the generators of the pool
     num_broken: int = 0  # draws whose weight came out as nan; it counts as zero
     source_ess: float | None = None  # of the weighted draws that these were resampled from
@@ -142,8 +144,8 @@ class Draws:
             ("log Z", f"{self.log_normalizer:.4f} ± {self.log_normalizer_error:.4f}"),
             ("weight ESS", self._ess_text()),
             ("Pareto k", f"{diagnostics.pareto_k(np.asarray(self.log_weight)):.2f}"),
-            ("TV bound", f"{self.tv_bound:.3f} of the unweighted draws, given what was seen"),
-            ("KL bound", f"{self.kl_bound:.3f} nats, likewise"),
+            ("TV bound", f"{self.tv_bound:.3f}, at most {self.tv_limit:.3f} with 95 % confidence: of the law of an unweighted draw, given what was seen"),
+            ("KL bound", f"{self.kl_bound:.3f} nats, at most {self.kl_limit:.3f}, likewise"),
             (
                 "evaluations",
                 f"{self.evals_per_sample:.0f} per draw ({self.num_evals.gradient:,} gradients, "
@@ -153,6 +155,8 @@ class Draws:
             ("seconds", f"{self.seconds:.1f}, compilation included"),
             ("plan", self.plan.reason),
         ]
+        if self.plan.accuracy is not None:
+            rows.append(("tolerance", self.plan.accuracy.summary()))
         if not self.weighted:
             rows = [row for row in rows if row[0] not in ("log Z", "Pareto k")]
             rows = [row for row in rows if not row[0].endswith("bound")]

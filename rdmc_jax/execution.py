@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -16,11 +16,17 @@ from .compose import Method
 from .core import Plan, Prepared, Result, ensemble, prepare
 from .coverage import Coverage, coverage
 from .draws import Draws
+from .generations import Refined
+from .limits import kl_limit, tv_limit
 from .progress import reporter
 from .types import ArrayTree, Evaluations, LogDensityFn, PRNGKey
 
 DISCARDED = 2**32 - 1
 """Folded into the key of the first replicate for the ensemble that decides the budget."""
+
+RunFn = Callable[[int, int, Prepared, Method], Result]
+Refiner = Callable[[list[Prepared], RunFn], Refined]
+"""Makes better pools and a method out of the first ones, by ensembles that are thrown away."""
 
 _prepare = jax.jit(prepare, static_argnames=("logdensity_fn", "plan"))
 
@@ -66,6 +72,7 @@ def run_plan(
     *,
     data: Any = None,
     known: ArrayTree | None = None,
+    refined: Refiner | None = None,
     chunk_size: int | None = None,
     progress: bool = False,
 ) -> Draws:
@@ -84,15 +91,32 @@ def run_plan(
     shape = plan._replace(num_replicates=0, num_ensembles=0, reason="", max_evals=None, richer=())
     complete = True
 
+    def prepared_of(replicate_key: PRNGKey) -> Prepared:
+        pilot_key = jax.random.fold_in(replicate_key, 0)
+        prepared = _prepare(pilot_key, logdensity_fn, position, data, known, plan=shape)
+        prepares.append(jax.device_get(prepared))
+        _check_prepared(prepares[-1])
+        return prepared
+
+    def thrown_away(replicate: int, number: int, prepared: Prepared, method: Method) -> Result:
+        replicate_key = jax.random.fold_in(key, replicate)
+        own = jax.random.fold_in(jax.random.fold_in(replicate_key, DISCARDED), number)[None]
+        trial = _ensembles(own, logdensity_fn, position, data, prepared, method=method)
+        return jax.device_get(jax.tree.map(lambda leaf: leaf[0], trial))
+
     def results() -> Iterator[tuple[int, Result]]:
         nonlocal plan
+        better: list[Prepared] = []
+        if refined is not None:
+            first = [prepared_of(jax.random.fold_in(key, k)) for k in range(plan.num_replicates)]
+            found = refined(first, thrown_away)
+            better = found.prepares
+            discarded.extend(found.discarded)
+            plan = plan._replace(method=found.method, accuracy=found.accuracy)
         for replicate in range(plan.num_replicates):
             replicate_key = jax.random.fold_in(key, replicate)
-            pilot_key = jax.random.fold_in(replicate_key, 0)
-            prepared = _prepare(pilot_key, logdensity_fn, position, data, known, plan=shape)
-            prepares.append(jax.device_get(prepared))
-            _check_prepared(prepares[-1])
-            if plan.richer and not discarded:
+            prepared = better[replicate] if better else prepared_of(replicate_key)
+            if plan.richer and not discarded and not better:
                 keys = jax.random.fold_in(replicate_key, DISCARDED)[None]
                 trial = _ensembles(
                     keys, logdensity_fn, position, data, prepared, method=plan.method
@@ -206,6 +230,8 @@ def assemble(
         ),
         tv_bound=diagnostics.tv_bound(log_weight) if weighted else nan,
         kl_bound=diagnostics.kl_bound(log_weight) if weighted else nan,
+        tv_limit=tv_limit(log_weight, labels).upper if weighted else nan,
+        kl_limit=kl_limit(log_weight, labels).upper if weighted else nan,
         num_evals=evals,
         num_nonfinite=bad,
         plan=plan,
