@@ -108,8 +108,8 @@ def run_plan(
         nonlocal plan
         better: list[Prepared] = []
         if refined is not None:
-            first = [prepared_of(jax.random.fold_in(key, k)) for k in range(plan.num_replicates)]
-            found = refined(first, thrown_away)
+            made = [prepared_of(jax.random.fold_in(key, k)) for k in range(plan.num_replicates)]
+            found = refined(made, thrown_away)
             better = found.prepares
             discarded.extend(found.discarded)
             plan = plan._replace(method=found.method, accuracy=found.accuracy)
