@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from .accuracy import Accuracy
 from .border import bind, flatten, inward, outward, ravel_ensemble, standardised
 from .compose import Method
 from .pilot import PilotFn
@@ -32,6 +33,7 @@ class Plan(NamedTuple):
     max_evals: float | None = None  # asked for, per output draw
     generator_names: tuple[str, ...] = ()  # what the pool's origins stand for
     richer: tuple[Method, ...] = ()  # in their order, if the measured weight ESS is too low
+    accuracy: Accuracy | None = None  # asked for by a tolerance, and predicted
 
     @property
     def num_particles(self) -> int:

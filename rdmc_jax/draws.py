@@ -13,6 +13,7 @@ from . import diagnostics
 from .core import Plan
 from .coverage import Coverage
 from .diagnostics import Finding, RDMCWarning
+from .limits import t_quantile
 from .resampling import systematic
 from .sampler import Info
 from .types import Array, ArrayTree, Evaluations, PRNGKey
@@ -43,6 +44,8 @@ class Draws:
     weighted: bool
     seconds: float
     largest_logdensity: float
+    tv_limit: float = float("nan")  # upper 95 % confidence limits of the two bounds
+    kl_limit: float = float("nan")
     coverage: Coverage | None = None  # by the generators of the pool
     num_broken: int = 0  # draws whose weight came out as nan; it counts as zero
     source_ess: float | None = None  # of the weighted draws that these were resampled from
@@ -68,6 +71,25 @@ class Draws:
     def evals_per_sample(self) -> float:
         """Evaluations per output draw: the larger of density and gradient counts."""
         return max(self.num_evals.logdensity, self.num_evals.gradient) / self.num_samples
+
+    def log_normalizer_interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Two-sided interval of log Z by the t quantile of replicates - 1 degrees of freedom.
+
+        Args:
+            level: confidence, in (0, 1).
+
+        Returns:
+            Lower and upper end; infinite ends with one replicate, which nothing checks.
+
+        Raises:
+            ValueError: for a level out of range.
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"level must lie between 0 and 1, but got {level}. Try 0.95.")
+        num = np.unique(np.asarray(self.replicate)).size
+        quantile = t_quantile(num, 0.5 + level / 2) if num > 1 else float("inf")
+        reach = quantile * self.log_normalizer_error
+        return self.log_normalizer - reach, self.log_normalizer + reach
 
     def expectation(self, fn: Callable[[ArrayTree], Any]) -> tuple[Any, Any]:
         """Weighted mean of ``fn(position)`` and its standard error.
@@ -142,7 +164,8 @@ class Draws:
             ("log Z", f"{self.log_normalizer:.4f} ± {self.log_normalizer_error:.4f}"),
             ("weight ESS", self._ess_text()),
             ("Pareto k", f"{diagnostics.pareto_k(np.asarray(self.log_weight)):.2f}"),
-            ("TV bound", f"{self.tv_bound:.3f} of the unweighted draws, given what was seen"),
+            ("TV bound", f"{self.tv_bound:.3f} of an unweighted draw's law, given what was seen"),
+            ("95 % limits", f"TV {self.tv_limit:.3f}, KL {self.kl_limit:.3f} nats"),
             ("KL bound", f"{self.kl_bound:.3f} nats, likewise"),
             (
                 "evaluations",
@@ -153,9 +176,11 @@ class Draws:
             ("seconds", f"{self.seconds:.1f}, compilation included"),
             ("plan", self.plan.reason),
         ]
+        if self.plan.accuracy is not None:
+            rows.append(("tolerance", self.plan.accuracy.summary()))
         if not self.weighted:
             rows = [row for row in rows if row[0] not in ("log Z", "Pareto k")]
-            rows = [row for row in rows if not row[0].endswith("bound")]
+            rows = [row for row in rows if not row[0].endswith(("bound", "limits"))]
         findings = self.findings()
         rows += [("finding", f"[{code}] {message}") for code, message in findings]
         rows += [] if findings else [("findings", "none")]

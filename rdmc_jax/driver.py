@@ -15,6 +15,7 @@ from .execution import run_plan
 from .gradient_free import gradient_free_pilot
 from .pilot import climbing_pilot
 from .planning import make_plan
+from .requests import check_tolerance, refiner
 from .slopes import has_gradient
 from .types import ArrayTree, LogDensityFn, PRNGKey
 
@@ -118,7 +119,9 @@ def sample(
             shapes, dtype and the pilot's first guess.
         num_samples: output draws in total.
         data: dynamic PyTree passed to the density; new values never recompile.
-        tolerance: not yet.
+        tolerance: total variation that the law of an unweighted draw may have from the target, in
+            (0, 1): pools and temperatures grow until the upper 95 % limit of ``tv_bound`` of a
+            discarded pilot meets it or ``max_evals`` is reached; see ``draws.plan.accuracy``.
         method: explicit ``rdmc(...)`` composition; None for the automatic choice.
         known_positions: points that you know (modes, old draws), with a leading axis; they join
             the pool, and are starts of the pilot.
@@ -151,9 +154,6 @@ def sample(
 
     Reference: Huang et al. (2024), arXiv 2307.02037.
     """
-    for name, value in (("tolerance", tolerance),):
-        if value is not None:
-            raise ValueError(f"{name}={value!r} is not supported yet. Leave it out.")
     if method is not None and not isinstance(method, Method):
         raise TypeError(f"method must be made by rdmc(start, levels, finish), but got {method!r}.")
     if method is not None and max_evals is not None:
@@ -161,6 +161,7 @@ def sample(
             f"max_evals={max_evals} scales the automatic choice only; a method of your own costs "
             "what its parts say. Leave one of the two out."
         )
+    check_tolerance(tolerance, method)
     num_samples = whole(num_samples)
     key = typed_key(rng_key)
     position = checked_example(logdensity_fn, position, data)
@@ -195,6 +196,7 @@ def sample(
         plan,
         data=data,
         known=known,
+        refined=refiner(plan, tolerance, dimension(position), num_samples, can_climb),
         chunk_size=chunk_size,
         mesh=mesh,
         progress=progress,

@@ -19,6 +19,8 @@ NONFINITE_SHARE = 0.01
 """Of the evaluations that made the draws: the pilot looks far outside, where a healthy density may
 overflow. What it met is counted and shown, too."""
 LONELY_SHARE = 0.05
+TOO_SMALL = 1.5
+"""Limit of the bound over what the pilot predicted."""
 DISAGREEING = 5.0
 """Standard errors; several parts and pairs of replicates are compared."""
 
@@ -30,7 +32,7 @@ def findings(draws: "Draws") -> list[Finding]:
     weights, R105 replicates disagree, R106 inner estimates collapsed, R107 non-finite densities,
     R108 single precision too coarse, R109 only one replicate, R110 budget exceeded, R111 mass that
     one generator of the pool alone met, R112 replicates disagree about where the mass is, R113
-    weights that are not numbers.
+    weights that are not numbers, R114 tolerance not met, R115 pilot too small.
 
     Args:
         draws: the run's record.
@@ -115,7 +117,31 @@ def _weights(draws: "Draws") -> list[Finding]:
             "likely too low, and their errors too. Raise max_evals."
         )
         found.append(Finding("R104", text))
+    found += _tolerance(draws)
     return found + _coverage(draws) + _replicates(draws, log_weight, replicate)
+
+
+def _tolerance(draws: "Draws") -> list[Finding]:
+    accuracy = draws.plan.accuracy
+    if accuracy is None:
+        return []
+    found = []
+    if draws.tv_limit > accuracy.requested:
+        text = (
+            f"tolerance not met: the TV bound is {draws.tv_bound:.3f} and at most "
+            f"{draws.tv_limit:.3f} with 95 % confidence, but {accuracy.requested:g} was asked for "
+            f"({accuracy.stopped}). Raise max_evals or num_samples, or ask for less; the weighted "
+            "draws are usable as they are."
+        )
+        found.append(Finding("R114", text))
+    if draws.tv_limit > TOO_SMALL * accuracy.predicted:
+        text = (
+            f"pilot too small: it predicted a TV bound of at most {accuracy.predicted:.3f}, but "
+            f"the reported draws have {draws.tv_limit:.3f}. They met heavy weights that the pilot "
+            "missed, or are few. Ask for more draws or replicates."
+        )
+        found.append(Finding("R115", text))
+    return found
 
 
 def _coverage(draws: "Draws") -> list[Finding]:

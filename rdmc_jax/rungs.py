@@ -57,7 +57,7 @@ GRADIENT_FREE_RUNGS: tuple[Rung, ...] = (
 """Without one: the same restart with random walks."""
 
 
-def _finish(rung: Rung, num_temperatures: int) -> Finish:
+def restart_finish(rung: Rung, num_temperatures: int) -> Finish:
     """Annealed finish from the pool's local Gaussian."""
     is_blind = rung.pilot_size is None
     return annealed(
@@ -71,7 +71,7 @@ def _finish(rung: Rung, num_temperatures: int) -> Finish:
 
 def restart_method(rung: Rung, factor: int = 1) -> Method:
     """Noised-pool restart: start from the pool, no levels, annealed finish."""
-    finish = _finish(rung, factor * rung.num_temperatures)
+    finish = restart_finish(rung, factor * rung.num_temperatures)
     return rdmc(noised_pool(num_particles=NUM_PARTICLES), no_levels(), finish)
 
 
@@ -97,7 +97,7 @@ def restart_generator(rung: Rung) -> PoolGenerator:
         chains = broad_chains(num_chains=rung.num_pool, num_steps=rung.num_steps)
         pool = union(known_points(), chains, tempered_smc(num_particles=rung.num_pool))
     if rung.num_reweighted:
-        finish = _finish(rung, rung.num_temperatures)
+        finish = restart_finish(rung, rung.num_temperatures)
         pool = reweighted(pool, finish, num_particles=rung.num_reweighted)
     return pool
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import rdmc_jax as rj
+from rdmc_jax.accuracy import Accuracy
 from rdmc_jax.coverage import Coverage
 from rdmc_jax.diagnostics import log_mean_exp
 
@@ -86,6 +87,19 @@ def broken(d):
     return dataclasses.replace(d, num_broken=3)
 
 
+def asked(d, requested, predicted):
+    accuracy = Accuracy(requested, predicted, (), 0, "met by the pilot")
+    return dataclasses.replace(d, plan=d.plan._replace(accuracy=accuracy), tv_limit=0.2)
+
+
+def not_met(d):
+    return asked(d, 0.1, 0.19)
+
+
+def small_pilot(d):
+    return asked(d, 0.3, 0.1)
+
+
 CASES = [
     ("R101", interrupted, ["2000 draws"]),
     ("R102", without_weights, ["no path weights", "sample()"]),
@@ -98,6 +112,8 @@ CASES = [
     ("R109", alone, ["one replicate", "num_replicates=2"]),
     ("R111", seen_by_one, ["30%", "one generator", "tempered SMC 35%", "known_positions"]),
     ("R113", broken, ["3 of 2000", "nan"]),
+    ("R114", not_met, ["0.200", "0.1 was asked", "max_evals"]),
+    ("R115", small_pilot, ["pilot too small", "0.100", "replicates"]),
     ("R112", elsewhere, ["where the mass is", "standard errors"]),
 ]
 
@@ -116,6 +132,18 @@ def test_finding(gaussian_draws, code, provoke, words):
 def test_a_healthy_run_has_no_findings(gaussian_draws):
     assert gaussian_draws.findings() == []
     assert with_weights(gaussian_draws, WITHIN).findings() == []
+
+
+def test_a_tolerance_that_is_met_is_no_finding(gaussian_draws):
+    assert asked(gaussian_draws, 0.3, 0.19).findings() == []
+
+
+def test_the_interval_of_log_z_is_wider_by_the_t_quantile(gaussian_draws):
+    low, high = gaussian_draws.log_normalizer_interval(0.95)
+    reach = 12.706 * gaussian_draws.log_normalizer_error  # two replicates: one degree of freedom
+    np.testing.assert_allclose((high - low) / 2, reach, rtol=1e-3)
+    assert low < 0.0 < high
+    assert np.isinf(alone(gaussian_draws).log_normalizer_interval()).all()
 
 
 def test_resampling_does_not_heal(gaussian_draws):

@@ -166,8 +166,13 @@ def test_chunks_of_nothing(size):
     refuse(ValueError, "chunk_size", "at least 1", str(size), chunk_size=size, method=CHEAP_METHOD)
 
 
-def test_what_is_not_supported_yet():
-    refuse(ValueError, "tolerance", "0.05", "not supported yet", tolerance=0.05)
+@pytest.mark.parametrize("value", [0.0, 1.0, -0.1, float("nan")])
+def test_tolerance_out_of_range(value):
+    refuse(ValueError, "tolerance", repr(value), "between 0 and 1", tolerance=value)
+
+
+def test_tolerance_of_a_method():
+    refuse(ValueError, "tolerance=0.1", "Leave one", tolerance=0.1, method=CHEAP_METHOD)
 
 
 def test_half_precision():

@@ -1,0 +1,191 @@
+"""Tolerance in: pools and temperatures grow until a pilot's certificate meets it.
+
+Everything here is thrown away but the pools: the reported run has the frozen plan and fresh keys,
+so no weight that it reports has decided anything (METHOD 5).
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from .accuracy import Accuracy, Generation
+from .border import inward, ravel_ensemble
+from .compose import Method
+from .core import Prepared, Result
+from .grown import THRESHOLD, grown_method, grown_pool, paired_method
+from .limits import tv_limit
+from .rungs import NUM_COPIES, NUM_PARTICLES, Rung
+from .types import Pool
+
+MARGIN = 0.9
+"""Of the tolerance that the pilot's limit must meet: the reported draws have noise of their own."""
+MAX_SIZE = 64
+MAX_TEMPERATURES = 1024
+MAX_FACTOR = 4
+"""Of one generation over the one before: variances are predicted from one ensemble each."""
+
+RunFn = Callable[[int, int, Prepared, Method], Result]
+"""``(replicate, number, prepared, method) -> Result``: one ensemble that will be thrown away."""
+
+
+class Refined(NamedTuple):
+    """What the reported run starts from."""
+
+    prepares: list[Prepared]  # of each replicate, with its grown pool
+    method: Method
+    discarded: list[Result]
+    accuracy: Accuracy
+
+
+class _Sizes(NamedTuple):
+    size: int  # of the pool, in ensembles
+    num_temperatures: int
+
+
+def _cost(num_ensembles: int, num_temperatures: int) -> int:
+    return num_ensembles * (num_temperatures + 1) * (NUM_PARTICLES + NUM_COPIES)
+
+
+def measured(log_weights: list[np.ndarray]) -> tuple[float, float, float, float]:
+    """Bound, its limit, and the two variances of log w, of paired ensembles.
+
+    Args:
+        log_weights: one array (num_particles,) for each replicate, pairs half an array apart.
+
+    Returns:
+        tv_bound, its upper limit, finish variance ``½ Var(difference within pairs)``, and the
+        rest of the variance; both infinite where less than half of the pairs have weights.
+    """
+    replicate = np.repeat(np.arange(len(log_weights)), [w.size for w in log_weights])
+    joined = np.concatenate(log_weights).astype(np.float64)
+    joined = np.where(np.isnan(joined), -np.inf, joined)
+    bound = tv_limit(joined, replicate)
+    halves = [np.reshape(joined[replicate == k], (2, -1)) for k in range(len(log_weights))]
+    pairs = np.concatenate(halves, axis=1)
+    pairs = pairs[:, np.all(np.isfinite(pairs), axis=0)]
+    if 4 * pairs.shape[1] < joined.size:
+        return bound.estimate, bound.upper, math.inf, math.inf
+    finish = 0.5 * float(np.mean((pairs[0] - pairs[1]) ** 2))
+    return bound.estimate, bound.upper, finish, max(float(np.var(pairs)) - finish, 0.0)
+
+
+def next_sizes(now: _Sizes, one: Generation, tolerance: float) -> _Sizes | None:
+    """Larger sizes where the contribution is more than its half of what may be.
+
+    The bound is about proportional to the deviation of log w; its variance falls like one over the
+    number of temperatures, and over the size of the pool. Sizes are powers of two times the first
+    ones, so that each is compiled once.
+
+    Returns:
+        Sizes, or None where the ladder ends.
+    """
+    total = one.finish_variance + one.pool_variance
+    allowed = 0.5 * total * (MARGIN * tolerance / one.tv_limit) ** 2
+    if not math.isfinite(total):
+        size, temperatures = 2, 2  # too many weights are zero to tell: both
+    else:
+        size, temperatures = (
+            2 ** math.ceil(math.log2(max(part / allowed, 1.0)))
+            for part in (one.pool_variance, one.finish_variance)
+        )
+        if size == temperatures == 1:
+            size, temperatures = (2, 1) if one.pool_variance > one.finish_variance else (1, 2)
+    new = _Sizes(
+        min(now.size * min(size, MAX_FACTOR), MAX_SIZE),
+        min(now.num_temperatures * min(temperatures, MAX_FACTOR), MAX_TEMPERATURES),
+    )
+    # a pool of one ensemble beside the old one is hardly larger than it
+    new = new._replace(size=4 if new.size == 2 else new.size)
+    return None if new == now else new
+
+
+def in_pool_coordinates(prepared: Prepared, result: Result) -> np.ndarray:
+    """An ensemble's draws as points of the pool, shape (num_particles, dim)."""
+    location, scale = jnp.asarray(prepared.location), jnp.asarray(prepared.scale)
+    return np.asarray(inward(location, scale, ravel_ensemble(result.position)))
+
+
+def refine(
+    prepares: list[Prepared],
+    run: RunFn,
+    rung: Rung,
+    *,
+    tolerance: float,
+    num_ensembles: int,
+    max_total: float,
+) -> Refined:
+    """Grow pools and temperatures until the limit of a thrown-away pilot meets the tolerance.
+
+    Args:
+        prepares: of the replicates; each grows a pool of its own.
+        run: runs one ensemble.
+        rung: of the restart.
+        tolerance: requested total variation.
+        num_ensembles: of the reported run, per replicate.
+        max_total: evaluations at most, all in all; ``inf`` for no cap but the ladder's end.
+
+    Returns:
+        `Refined`: the generation with the lowest limit.
+    """
+    num_replicates = len(prepares)
+    spent = sum(int(max(one.pool.num_evals)) for one in prepares)
+    sizes = _Sizes(1, rung.num_temperatures)
+    pools = list(prepares)
+    drawn: list[list[Result]] = [[] for _ in prepares]
+    tried: list[tuple[Generation, list[Prepared], _Sizes]] = []
+    since = 0
+
+    def grow(count: int) -> None:
+        nonlocal since, spent
+        method = paired_method(rung, *sizes)
+        for replicate, prepared in enumerate(pools):
+            for _ in range(count):
+                number = len(drawn[replicate])
+                drawn[replicate].append(run(replicate, number, prepared, method))
+                evals = drawn[replicate][-1].info.num_evals
+                cost = max(int(np.sum(evals.logdensity)), int(np.sum(evals.gradient)))
+                since, spent = since + cost, spent + cost
+
+    while True:
+        grow(1)
+        found = measured([np.asarray(results[-1].log_weight) for results in drawn])
+        num_pool = pools[0].pool.position.shape[0]
+        one = Generation(
+            num_pool, THRESHOLD * sizes.size, sizes.num_temperatures, *found, evals=since
+        )
+        tried.append((one, list(pools), sizes))
+        since = 0
+        if one.tv_limit <= MARGIN * tolerance:
+            stopped = "met by the pilot"
+            break
+        new = next_sizes(sizes, one, tolerance)
+        if new is None:
+            stopped = "the largest pool and number of temperatures are not enough"
+            break
+        more = max(new.size - len(drawn[0]), 0) if new.size > sizes.size else 0
+        ahead = _cost(more, sizes.num_temperatures)
+        ahead += _cost(1 + num_ensembles, new.num_temperatures)
+        if spent + num_replicates * ahead > max_total:
+            stopped = "the next size would exceed max_evals"
+            break
+        grow(more)
+        if new.size > sizes.size:
+            pools = [
+                first._replace(pool=_pool(first, results[-new.size :]))
+                for first, results in zip(prepares, drawn, strict=True)
+            ]
+        sizes = new
+    best = min(range(len(tried)), key=lambda k: tried[k][0].tv_limit)
+    one, chosen, sizes = tried[best]
+    record = Accuracy(tolerance, one.tv_limit, tuple(t[0] for t in tried), best, stopped)
+    discarded = [result for results in drawn for result in results]
+    return Refined(chosen, grown_method(rung, *sizes), discarded, record)
+
+
+def _pool(first: Prepared, results: list[Result]) -> Pool:
+    position = np.concatenate([in_pool_coordinates(first, one) for one in results])
+    log_weight = np.concatenate([np.asarray(one.log_weight) for one in results])
+    return grown_pool(first.pool, position, log_weight)

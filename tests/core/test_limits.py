@@ -1,0 +1,55 @@
+"""Upper limits of the bounds, against lognormal weights whose bounds are known."""
+
+import numpy as np
+from scipy.special import ndtr
+
+from rdmc_jax.accuracy import Generation
+from rdmc_jax.generations import measured, next_sizes
+from rdmc_jax.limits import kl_limit, tv_limit
+
+SIGMA = 0.4
+TV = 2 * ndtr(SIGMA / 2) - 1
+KL = SIGMA**2 / 2
+
+
+def test_limits_cover_the_truth_at_least_at_their_level():
+    rng = np.random.default_rng(0)
+    for num_replicates in (2, 4):
+        replicate = np.arange(400) % num_replicates
+        covered = np.zeros(2)
+        for _ in range(300):
+            log_weight = SIGMA * rng.normal(size=400) - KL
+            pair = tv_limit(log_weight, replicate), kl_limit(log_weight, replicate)
+            covered += [pair[0].upper >= TV, pair[1].upper >= KL]
+        # 0.95 less three binomial errors
+        assert np.all(covered / 300 > 0.95 - 3 * np.sqrt(0.95 * 0.05 / 300))
+
+
+def test_the_standard_error_is_that_of_the_estimate():
+    rng = np.random.default_rng(1)
+    found = [tv_limit(SIGMA * rng.normal(size=400), np.zeros(400)) for _ in range(400)]
+    scatter = np.std([one.estimate for one in found])
+    assert abs(np.mean([one.standard_error for one in found]) / scatter - 1) < 0.15
+
+
+def test_the_limit_of_kl_is_infinite_where_a_weight_is_zero():
+    log_weight = np.append(np.zeros(9), -np.inf)
+    assert kl_limit(log_weight, np.zeros(10)).upper == np.inf
+    assert tv_limit(log_weight, np.zeros(10)).upper < 0.3
+
+
+def test_pairs_tell_the_finish_from_the_pool():
+    rng = np.random.default_rng(2)
+    shared = np.tile(0.3 * rng.normal(size=5000), 2)
+    ensembles = [shared + 0.1 * rng.normal(size=10000) for _ in range(2)]
+    _, _, finish, pool = measured(ensembles)
+    assert abs(finish / 0.01 - 1) < 0.1 and abs(pool / 0.09 - 1) < 0.1
+
+
+def test_what_contributes_most_grows():
+    start = next_sizes.__annotations__["now"](1, 16)
+    pool = Generation(1000, 25.0, 16, 0.12, 0.13, 0.001, 0.09, 0)
+    assert next_sizes(start, pool, 0.1) == (4, 16)
+    finish = pool._replace(finish_variance=0.09, pool_variance=0.001)
+    assert next_sizes(start, finish, 0.1) == (1, 64)
+    assert next_sizes(start._replace(size=64, num_temperatures=1024), pool, 0.1) is None
