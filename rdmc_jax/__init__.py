@@ -8,6 +8,7 @@ from .diagnostics import Finding, RDMCWarning
 from .draws import Draws
 from .driver import sample
 from .estimators import (
+    adaptive,
     chains,
     importance,
     importance_start,
@@ -38,6 +39,7 @@ __all__ = [
     "ManyDraws",
     "Plan",
     "RDMCWarning",
+    "adaptive",
     "ancestral",
     "annealed",
     "box",

@@ -1,5 +1,6 @@
 """Estimators of the moments of denoising posteriors."""
 
+from .adaptive import adaptive
 from .chain_starts import importance_start, standardised_unit, warm_start
 from .chains import chains
 from .control_variate import plain_average, zero_variance
@@ -8,6 +9,7 @@ from .independent import independent
 from .pooled import pooled_importance, pooled_start
 
 __all__ = [
+    "adaptive",
     "chains",
     "importance",
     "importance_start",

@@ -32,6 +32,9 @@ TIMES = rj.log_snr_grid(7, low=-3.0, high=2.0)
 CHAINS = {"num_chains": 16, "num_start_steps": 5, "num_candidates": 32}
 ESTIMATORS = {
     "importance": rj.importance(num_samples=32, reference_scale=1.5),
+    "adaptive": rj.adaptive(
+        rj.importance(num_samples=8, reference_scale=1.5), tolerance=0.3, max_batches=6
+    ),
     "ula": rj.chains(rj.ula, num_steps=1, step_size=0.3, **CHAINS),
     "mala": rj.chains(rj.mala, num_steps=1, **CHAINS),
 }
