@@ -54,8 +54,7 @@ def merged(a: Moments, b: Moments, num_batches: Array) -> Moments:
     return Moments(
         mean=mean,
         variance=left * a.variance + right * b.variance + left * right * shift2,
-        ess=1
-        / jnp.maximum(p**2 / jnp.maximum(a.ess, tiny) + q**2 / jnp.maximum(b.ess, tiny), tiny),
+        ess=1 / jnp.maximum(inverse_ess, tiny),
         standard_error=jnp.sqrt(error2),
         log_marginal=jnp.where(jnp.isnan(a.log_marginal), jnp.nan, log_sum - jnp.log(count + 1)),
         acceptance_rate=(count * a.acceptance_rate + b.acceptance_rate) / (count + 1),
