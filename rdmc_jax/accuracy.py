@@ -20,7 +20,7 @@ class Accuracy(NamedTuple):
     """Request and prediction; what the reported draws then had is ``Draws.tv_limit``."""
 
     requested: float
-    predicted: float  # limit of tv_bound of the generation that was chosen
+    predicted: float  # limit of tv_bound of the generation chosen by it: lower than it should be
     generations: tuple[Generation, ...]
     chosen: int  # index of the generation whose pool and method the reported run has
     stopped: str  # why there were no more

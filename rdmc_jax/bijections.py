@@ -48,7 +48,12 @@ def box(low: Any, high: Any) -> Bijection:
         each = jnp.log(high - low) + jax.nn.log_sigmoid(u) + jax.nn.log_sigmoid(-u)
         return jnp.sum(jnp.broadcast_to(each, u.shape))
 
-    return Bijection(lambda u: low + (high - low) * jax.nn.sigmoid(u), log_det)
+    def forward(u: Array) -> Array:
+        x = low + (high - low) * jax.nn.sigmoid(u)
+        # rounding would put tails on the edge or beyond, where densities may be zero or infinite
+        return jnp.clip(x, jnp.nextafter(low, high), jnp.nextafter(high, low))
+
+    return Bijection(forward, log_det)
 
 
 def half_line(low: Any = 0.0) -> Bijection:
@@ -64,7 +69,9 @@ def half_line(low: Any = 0.0) -> Bijection:
     3.0
     """
     low = jnp.asarray(low, float)
-    return Bijection(lambda u: low + jnp.exp(u), lambda u: jnp.sum(u))
+    least = jnp.nextafter(low, jnp.asarray(jnp.inf, low.dtype))
+    # rounding would put the tail on the edge, where densities may be zero or infinite
+    return Bijection(lambda u: jnp.maximum(low + jnp.exp(u), least), lambda u: jnp.sum(u))
 
 
 def pulled_back(logdensity_fn: LogDensityFn, bijection: Any) -> LogDensityFn:

@@ -6,6 +6,7 @@ and nothing finished is written twice. Each holds its own checksum and the recor
 """
 
 import contextlib
+import importlib.metadata
 import json
 import os
 import warnings
@@ -27,7 +28,7 @@ FORMAT = 1
 RECORD = "run.json"
 PROBES = 4
 """Points at which the density of the folder and that of the call are compared."""
-ROUNDING = 64.0
+ROUNDING = 4.0
 """Units in the last place by which two machines may differ in the density of one point."""
 
 
@@ -60,6 +61,9 @@ def _probes(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any) -> list
 
 def _record(config: dict[str, Any], values: list[float], dtype: Any) -> dict[str, Any]:
     described_config = {name: digest(described(value)) for name, value in config.items()}
+    # another version may be another algorithm
+    for package in ("rdmc_jax", "jax"):
+        described_config[f"{package} version"] = importlib.metadata.version(package)
     shown = {k: v for k, v in config.items() if isinstance(v, int)}
     return {
         "format": FORMAT,

@@ -73,13 +73,15 @@ def _described(value: Any, above: tuple[int, ...]) -> str:
 
 def _function(function: types.FunctionType, inner: Any) -> str:
     code = function.__code__
-    constants = [one for one in code.co_consts if not isinstance(one, types.CodeType)]
-    nested = [
-        one.co_code.hex() + repr([c for c in one.co_consts if not isinstance(c, types.CodeType)])
-        for one in code.co_consts
-        if isinstance(one, types.CodeType)
-    ]
-    body = digest(code.co_code.hex(), repr(code.co_names), repr(constants), *nested)
+    body = digest(*_code(code))
     closed = [inner(cell.cell_contents) for cell in function.__closure__ or ()]
     given = [inner(function.__defaults__), inner(function.__kwdefaults__)]
     return f"{function.__module__}.{function.__qualname__}:{body}({', '.join(closed + given)})"
+
+
+def _code(code: types.CodeType) -> list[str]:
+    """What a function does, and all functions within it, but not where it was written."""
+    constants = [one for one in code.co_consts if not isinstance(one, types.CodeType)]
+    nested = [one for one in code.co_consts if isinstance(one, types.CodeType)]
+    own = [code.co_code.hex(), repr(code.co_names), repr(constants)]
+    return own + [text for one in nested for text in _code(one)]

@@ -62,7 +62,9 @@ def measured(log_weights: list[np.ndarray]) -> tuple[float, float, float, float]
     replicate = np.repeat(np.arange(len(log_weights)), [w.size for w in log_weights])
     joined = np.concatenate(log_weights).astype(np.float64)
     joined = np.where(np.isnan(joined), -np.inf, joined)
-    bound = tv_limit(joined, replicate)
+    # pairs lie half an array apart, and each array has pairs of its own
+    within = np.concatenate([np.arange(w.size) % (w.size // 2) for w in log_weights])
+    bound = tv_limit(joined, replicate, pair=within + joined.size * replicate)
     halves = [np.reshape(joined[replicate == k], (2, -1)) for k in range(len(log_weights))]
     pairs = np.concatenate(halves, axis=1)
     pairs = pairs[:, np.all(np.isfinite(pairs), axis=0)]

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..diagnostics import relative_weights
+from ..diagnostics import log_mean_exp, relative_weights
 from ..draws import Draws
 from ..types import ArrayTree, PRNGKey
 
@@ -38,7 +38,9 @@ def to_arviz(
 ) -> Any:
     """Equally weighted draws for ArviZ: chain = replicate, draw = particle.
 
-    Each replicate is resampled by its weights to the size of the smallest one. Diagnostics for
+    Each replicate is resampled by its weights to the size of the smallest one, and one without any
+    weight is left out. Chains count equally here, where ``draws.expectation`` weighs replicates by
+    their estimates of Z, which is better: ``log_evidence_by_chain`` has these. Diagnostics for
     Markov chains (R-hat, bulk ESS) mean little for such draws: see ``draws.check()``.
 
     Args:
@@ -52,6 +54,7 @@ def to_arviz(
 
     Raises:
         ImportError: without ArviZ.
+        ValueError: if no draw has any weight.
     """
     key = jax.random.key(0) if rng_key is None else rng_key
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
@@ -60,6 +63,11 @@ def to_arviz(
         position = jax.lax.map(constrain, position, batch_size=1000)
     log_weight, replicate = np.asarray(draws.log_weight), np.asarray(draws.replicate)
     parts = [np.flatnonzero(replicate == label) for label in np.unique(replicate)]
+    parts = [part for part in parts if np.any(log_weight[part] > -np.inf)]
+    if not parts:
+        raise ValueError(
+            "no draw has any weight, so there is no posterior to export. See draws.check()."
+        )
     count = min(part.size for part in parts)
     index = np.stack([part[_chosen(rng, log_weight[part], count)] for part in parts])
     posterior = {name: leaf[index] for name, leaf in _named(position).items()}
@@ -72,6 +80,8 @@ def to_arviz(
         "tv_bound": draws.tv_bound,
         "kl_bound": draws.kl_bound,
         "weight_ess": draws.ess,
+        "complete": int(draws.complete),
+        "log_evidence_by_chain": [log_mean_exp(log_weight[part]) for part in parts],
         "config": json.dumps({"reason": draws.plan.reason, "num_samples": draws.num_samples}),
     }
     groups = {"posterior": posterior, "sample_stats": {"log_weight": log_weight[index]}}

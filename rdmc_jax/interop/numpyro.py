@@ -40,8 +40,13 @@ class _Dynamic(NamedTuple):
 
 
 @memoised
-def _bound(model: Callable[..., Any], tree: Any, fixed: tuple[Any, ...]) -> Any:
-    """Factories of density and constraint that share compiled programs between data sets."""
+def _bound(
+    model: Callable[..., Any], tree: Any, fixed: tuple[Any, ...], kinds: tuple[type, ...]
+) -> Any:
+    """Density and constraint that share compiled programs between data sets.
+
+    The static arguments' types are part of the key: True and 1 are equal, but not the same model.
+    """
     from numpyro.infer.util import initialize_model
 
     def arguments(data: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -57,8 +62,10 @@ def _bound(model: Callable[..., Any], tree: Any, fixed: tuple[Any, ...]) -> Any:
 
     made: dict[str, Any] = {}
 
-    def first(data: Any) -> Any:
-        return made.setdefault("info", initial(jax.random.key(0), data))
+    def begin(rng_key: PRNGKey, data: Any) -> dict[str, Array]:
+        info = initial(rng_key, data)
+        made.setdefault("info", info)
+        return info.param_info.z
 
     def logdensity_fn(position: ArrayTree, data: Any) -> Array:
         args, kwargs = arguments(data)
@@ -68,7 +75,7 @@ def _bound(model: Callable[..., Any], tree: Any, fixed: tuple[Any, ...]) -> Any:
         args, kwargs = arguments(data)
         return made["info"].postprocess_fn(*args, **kwargs)(position)
 
-    return first, logdensity_fn, constrain
+    return begin, logdensity_fn, constrain
 
 
 def _refuse_discrete(
@@ -124,9 +131,9 @@ def from_numpyro(
         _Dynamic(a.shape, str(a.dtype)) if dynamic else a
         for a, dynamic in zip(leaves, is_array, strict=True)
     )
-    first, logdensity_fn, constrain = _bound(model, tree, fixed)
-    position = first(data).param_info.z
-    return Parts(logdensity_fn, position, data, lambda z: constrain(z, data))
+    kinds = tuple(type(one) for one in fixed)
+    begin, logdensity_fn, constrain = _bound(model, tree, fixed, kinds)
+    return Parts(logdensity_fn, begin(rng_key, data), data, lambda z: constrain(z, data))
 
 
 def sample(

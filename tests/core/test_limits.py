@@ -53,3 +53,13 @@ def test_what_contributes_most_grows():
     finish = pool._replace(finish_variance=0.09, pool_variance=0.001)
     assert next_sizes(start, finish, 0.1) == (1, 64)
     assert next_sizes(start._replace(size=64, num_temperatures=1024), pool, 0.1) is None
+
+
+def test_pairs_of_equal_draws_count_once():
+    rng = np.random.default_rng(3)
+    log_weight, replicate = 0.3 * rng.normal(size=500), np.arange(500) % 2
+    once = tv_limit(log_weight, replicate)
+    pair = np.tile(np.arange(500), 2)
+    twice = tv_limit(np.tile(log_weight, 2), np.tile(replicate, 2), pair=pair)
+    np.testing.assert_allclose(twice, once, rtol=1e-12)
+    assert tv_limit(np.tile(log_weight, 2), np.tile(replicate, 2)).upper < once.upper

@@ -77,6 +77,18 @@ def test_new_data_of_the_same_shape_is_the_same_density():
     assert parts[0].logdensity_fn(z, parts[0].data) != parts[1].logdensity_fn(z, parts[1].data)
 
 
+def test_static_arguments_that_are_equal_but_not_alike_are_two_densities():
+    def model(y, narrow):
+        mu = numpyro.sample("mu", dist.Normal())
+        numpyro.sample("y", dist.Normal(mu, 1.0 if narrow is True else 10.0), obs=y)
+
+    y, z = np.asarray([3.0]), {"mu": jnp.asarray(0.5)}
+    for narrow, deviation in ((True, 1.0), (1, 10.0)):
+        parts = from_numpyro(model, jax.random.key(0), y, narrow)
+        expected = stats.norm.logpdf(0.5) + stats.norm.logpdf(3.0, 0.5, deviation)
+        np.testing.assert_allclose(parts.logdensity_fn(z, parts.data), expected, rtol=1e-5)
+
+
 ERRORS = np.asarray([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0], np.float32)
 EFFECTS = np.asarray([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0], np.float32)
 
