@@ -9,7 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks import ablations, accuracy
+from benchmarks import ablations, accuracy, tolerance
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -54,7 +54,12 @@ def main():
         options.into.write_text(text + "\n", "utf-8")
     path = FOLDER / "README.md"
     text = path.read_text("utf-8")
-    for name, table in (("accuracy", accuracy_table), ("ablations", ablations_table)):
+    tables = {
+        "accuracy": accuracy_table,
+        "tolerance": lambda report: tolerance.table(report["records"]),
+        "ablations": ablations_table,
+    }
+    for name, table in tables.items():
         report = json.loads((FOLDER / "results" / f"{name}.json").read_text("utf-8"))
         first, last = f"<!-- {name} -->", f"<!-- end {name} -->"
         before, rest = text.split(first)
