@@ -176,6 +176,7 @@ def sample(
         max_evals=max_evals,
         pilot=climbing_pilot() if can_climb else gradient_free_pilot(),
         has_gradient=can_climb,
+        has_tolerance=tolerance is not None,
     )
     if mesh is not None:
         check_mesh(mesh, plan.num_particles)

@@ -236,4 +236,14 @@ def annealed(
             num_nonfinite=first_bad + jnp.sum(bad),
         )
 
-    return Finish(sample, needs_moments=True, needs_fixed_level=False)
+    def finer(factor: int) -> Finish:
+        return annealed(
+            kernel,
+            num_temperatures=factor * num_temperatures,
+            num_pilot=num_pilot,
+            step_size=step_size,
+            target_acceptance=target_acceptance,
+            reference=reference,
+        )
+
+    return Finish(sample, needs_moments=True, needs_fixed_level=False, finer=finer)

@@ -14,6 +14,7 @@ import numpy as np
 from .accuracy import Accuracy, Generation
 from .border import inward, ravel_ensemble
 from .compose import Method
+from .contributions import Part, cheapest
 from .core import Prepared, Result
 from .grown import THRESHOLD, grown_method, grown_pool, paired_method
 from .limits import tv_limit
@@ -24,8 +25,6 @@ MARGIN = 0.9
 """Of the tolerance that the pilot's limit must meet: the reported draws have noise of their own."""
 MAX_SIZE = 64
 MAX_TEMPERATURES = 1024
-MAX_FACTOR = 4
-"""Of one generation over the one before: variances are predicted from one ensemble each."""
 
 RunFn = Callable[[int, int, Prepared, Method], Result]
 """``(replicate, number, prepared, method) -> Result``: one ensemble that will be thrown away."""
@@ -40,7 +39,9 @@ class Refined(NamedTuple):
     accuracy: Accuracy
 
 
-class _Sizes(NamedTuple):
+class Sizes(NamedTuple):
+    """Of a restart from a grown pool."""
+
     size: int  # of the pool, in ensembles
     num_temperatures: int
 
@@ -74,34 +75,37 @@ def measured(log_weights: list[np.ndarray]) -> tuple[float, float, float, float]
     return bound.estimate, bound.upper, finish, max(float(np.var(pairs)) - finish, 0.0)
 
 
-def next_sizes(now: _Sizes, one: Generation, tolerance: float) -> _Sizes | None:
-    """Larger sizes where the contribution is more than its half of what may be.
+def _factors(now: int, largest: int) -> tuple[int, ...]:
+    return tuple(f for f in (1, 2, 4) if now * f <= largest)
+
+
+def next_sizes(
+    now: Sizes,
+    one: Generation,
+    tolerance: float,
+    cost: Callable[[Sizes], float],
+    affordable: float = math.inf,
+) -> Sizes | None:
+    """Larger sizes, where it is cheapest to come down to what is allowed.
 
     The bound is about proportional to the deviation of log w; its variance falls like one over the
     number of temperatures, and over the size of the pool. Sizes are powers of two times the first
     ones, so that each is compiled once.
 
     Returns:
-        Sizes, or None where the ladder ends.
+        Sizes, or None where the ladder or the budget ends.
     """
-    total = one.finish_variance + one.pool_variance
-    allowed = 0.5 * total * (MARGIN * tolerance / one.tv_limit) ** 2
-    if not math.isfinite(total):
-        size, temperatures = 2, 2  # too many weights are zero to tell: both
-    else:
-        size, temperatures = (
-            2 ** math.ceil(math.log2(max(part / allowed, 1.0)))
-            for part in (one.pool_variance, one.finish_variance)
-        )
-        if size == temperatures == 1:
-            size, temperatures = (2, 1) if one.pool_variance > one.finish_variance else (1, 2)
-    new = _Sizes(
-        min(now.size * min(size, MAX_FACTOR), MAX_SIZE),
-        min(now.num_temperatures * min(temperatures, MAX_FACTOR), MAX_TEMPERATURES),
-    )
+    allowed = (one.finish_variance + one.pool_variance) * (MARGIN * tolerance / one.tv_limit) ** 2
     # a pool of one ensemble beside the old one is hardly larger than it
-    new = new._replace(size=4 if new.size == 2 else new.size)
-    return None if new == now else new
+    grown = (1, 4) if now.size == 1 else _factors(now.size, MAX_SIZE)
+    warmer = _factors(now.num_temperatures, MAX_TEMPERATURES)
+    parts = (Part(one.pool_variance, 1.0, grown), Part(one.finish_variance, 1.0, warmer))
+
+    def larger(factors: tuple[int, ...]) -> Sizes:
+        return Sizes(now.size * factors[0], now.num_temperatures * factors[1])
+
+    chosen = cheapest(parts, allowed, lambda factors: cost(larger(factors)), affordable)
+    return None if chosen is None else larger(chosen)
 
 
 def in_pool_coordinates(prepared: Prepared, result: Result) -> np.ndarray:
@@ -134,10 +138,10 @@ def refine(
     """
     num_replicates = len(prepares)
     spent = sum(int(max(one.pool.num_evals)) for one in prepares)
-    sizes = _Sizes(1, rung.num_temperatures)
+    sizes = Sizes(1, rung.num_temperatures)
     pools = list(prepares)
     drawn: list[list[Result]] = [[] for _ in prepares]
-    tried: list[tuple[Generation, list[Prepared], _Sizes]] = []
+    tried: list[tuple[Generation, list[Prepared], Sizes]] = []
     since = 0
 
     def grow(count: int) -> None:
@@ -151,6 +155,10 @@ def refine(
                 cost = max(int(np.sum(evals.logdensity)), int(np.sum(evals.gradient)))
                 since, spent = since + cost, spent + cost
 
+    def missing(now: Sizes, new: Sizes) -> int:
+        """Ensembles of each replicate that a pool of the new size still needs."""
+        return max(new.size - len(drawn[0]), 0) if new.size > now.size else 0
+
     while True:
         grow(1)
         found = measured([np.asarray(results[-1].log_weight) for results in drawn])
@@ -163,16 +171,23 @@ def refine(
         if one.tv_limit <= MARGIN * tolerance:
             stopped = "met by the pilot"
             break
-        new = next_sizes(sizes, one, tolerance)
-        if new is None:
+        now = sizes
+
+        def ahead(new: Sizes, now: Sizes = now) -> int:
+            return num_replicates * (
+                _cost(missing(now, new), now.num_temperatures)
+                + _cost(1 + num_ensembles, new.num_temperatures)
+            )
+
+        wanted = next_sizes(sizes, one, tolerance, ahead)
+        if wanted is None:
             stopped = "the largest pool and number of temperatures are not enough"
             break
-        more = max(new.size - len(drawn[0]), 0) if new.size > sizes.size else 0
-        ahead = _cost(more, sizes.num_temperatures)
-        ahead += _cost(1 + num_ensembles, new.num_temperatures)
-        if spent + num_replicates * ahead > max_total:
+        new = next_sizes(sizes, one, tolerance, ahead, max_total - spent)
+        if new is None:
             stopped = "the next size would exceed max_evals"
             break
+        more = missing(sizes, new)
         grow(more)
         if new.size > sizes.size:
             pools = [

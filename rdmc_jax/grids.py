@@ -1,5 +1,10 @@
 """Grids of times, ordered from noise to data, as static tuples of floats."""
 
+import math
+
+import jax.numpy as jnp
+import numpy as np
+
 from .memo import memoised
 from .processes import ornstein_uhlenbeck
 from .types import Process
@@ -64,3 +69,40 @@ def time_grid(num_levels: int, *, horizon: float, end: float = 0.0) -> tuple[flo
         )
     step = (horizon - end) / num_levels
     return (*(horizon - step * k for k in range(num_levels)), end)
+
+
+def refined_grid(
+    times: tuple[float, ...], process: Process, factor: int, widened: float = 0.0
+) -> tuple[float, ...]:
+    """The same grid with ``factor`` levels for each, and further ends.
+
+    Args:
+        times: decreasing; new ones lie between them, equally spaced in log-SNR (in time where
+            the end is time 0, whose log-SNR is infinite).
+        process: the noising process.
+        factor: levels for each one of the old grid.
+        widened: log-SNR by which both ends (an end at time 0 cannot) move out; the others move
+            in proportion.
+
+    Returns:
+        ``factor * (len(times) - 1) + 1`` decreasing times.
+
+    >>> from rdmc_jax import ornstein_uhlenbeck
+    >>> grid = log_snr_grid(2, low=-2.0, high=2.0)
+    >>> finer = refined_grid(grid, ornstein_uhlenbeck(), 2, widened=1.0)
+    >>> wanted = log_snr_grid(4, low=-3.0, high=3.0)
+    >>> max(abs(a - b) for a, b in zip(finer, wanted)) < 1e-6
+    True
+    """
+    finite = [t for t in times if t > 0]
+    values = np.array([float(process.log_snr(jnp.asarray(t))) for t in finite])
+    middle, half = 0.5 * (values[0] + values[-1]), 0.5 * (values[-1] - values[0])
+    stretch = 1 + widened / half if half > 0 else 1.0
+    places = np.arange((len(finite) - 1) * factor + 1) / factor
+    wanted = np.interp(places, np.arange(len(finite)), middle + stretch * (values - middle))
+    made = [float(process.time(float(value))) for value in wanted]
+    if len(finite) < len(times):
+        made += [made[-1] * (factor - k) / factor for k in range(1, factor + 1)]
+    if not all(math.isfinite(t) for t in made):
+        raise ValueError(f"no finer grid can be made of times {times}.")
+    return tuple(made)

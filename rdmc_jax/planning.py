@@ -25,6 +25,7 @@ def choose_rung(
     num_replicates: int,
     max_evals: float | None,
     has_gradient: bool = True,
+    num_discarded: int = 1,
 ) -> tuple[Rung, str]:
     """The rung for a dimension, lowered until it fits the budget.
 
@@ -34,6 +35,7 @@ def choose_rung(
         num_replicates: replicates that share them.
         max_evals: evaluations per output sample, or None.
         has_gradient: of the density.
+        num_discarded: ensembles that are thrown away to decide the budget.
 
     Returns:
         The rung, and the reason in words.
@@ -45,7 +47,10 @@ def choose_rung(
         ladder, wanted = RUNGS, 1 if dim <= 2 else 2 if dim <= 16 else 3
     else:
         ladder, wanted = GRADIENT_FREE_RUNGS, 1 if dim <= 2 else 2
-    costs = [predicted_evals(rung, dim, num_samples, num_replicates) for rung in ladder]
+    costs = [
+        predicted_evals(rung, dim, num_samples, num_replicates, num_discarded=num_discarded)
+        for rung in ladder
+    ]
     fitting = [k for k in range(wanted + 1) if max_evals is None or costs[k] <= max_evals]
     if not fitting:
         raise ValueError(
@@ -74,6 +79,7 @@ def make_plan(
     max_evals: float | None = None,
     pilot: PilotFn | None = None,
     has_gradient: bool = True,
+    has_tolerance: bool = False,
 ) -> Plan:
     """Static plan of a run.
 
@@ -85,6 +91,7 @@ def make_plan(
         max_evals: cap on evaluations per output sample for the automatic choice.
         pilot: before an explicit method; None to sample in the user's own coordinates.
         has_gradient: whether the automatic choice may take gradients.
+        has_tolerance: whether an ensemble of each replicate, not of one, will be thrown away.
 
     Returns:
         A `Plan`. ``plan.richer`` are the methods that `sample` goes on to if a discarded ensemble
@@ -110,7 +117,10 @@ def make_plan(
     names: tuple[str, ...] = ()
     richer = []
     if method is None:
-        rung, reason = choose_rung(dim, num_samples, num_replicates, max_evals, has_gradient)
+        num_discarded = num_replicates if has_tolerance else 1
+        rung, reason = choose_rung(
+            dim, num_samples, num_replicates, max_evals, has_gradient, num_discarded
+        )
         method, generator = restart_method(rung), restart_generator(rung)
         pilot, names = restart_pilot(rung), generator_names(rung)
         for factor in RICHER:

@@ -39,7 +39,14 @@ def refiner(
     """What makes better pools for a tolerance; None without one."""
     if tolerance is None:
         return None
-    rung, _ = choose_rung(dim, num_samples, plan.num_replicates, plan.max_evals, has_gradient)
+    rung, _ = choose_rung(
+        dim,
+        num_samples,
+        plan.num_replicates,
+        plan.max_evals,
+        has_gradient,
+        num_discarded=plan.num_replicates,
+    )
     max_total = math.inf if plan.max_evals is None else plan.max_evals * num_samples
 
     def refined(prepares: list[Prepared], run: RunFn) -> Refined:

@@ -110,9 +110,14 @@ def generator_names(rung: Rung) -> tuple[str, ...]:
 
 
 def predicted_evals(
-    rung: Rung, dim: int, num_samples: int, num_replicates: int, factor: int = 1
+    rung: Rung,
+    dim: int,
+    num_samples: int,
+    num_replicates: int,
+    factor: int = 1,
+    num_discarded: int = 1,
 ) -> float:
-    """Evaluations per output sample, pilot and discarded ensemble included.
+    """Evaluations per output sample, pilot and discarded ensembles included.
 
     Ensembles count whole. Tempering is counted with ten temperatures plus one per two dimensions
     (twice that for the pilot without gradients), what targets of the test set need; the true count
@@ -129,5 +134,5 @@ def predicted_evals(
     num_ensembles = -(-num_samples // (num_replicates * NUM_PARTICLES))
     one = NUM_PARTICLES + NUM_COPIES
     ensembles = num_ensembles * (factor * rung.num_temperatures + 1) * one
-    discarded = (rung.num_temperatures + 1) * one
+    discarded = num_discarded * (rung.num_temperatures + 1) * one
     return (num_replicates * (prepared + ensembles) + discarded) / num_samples

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from .border import bind, flatten, ravel_ensemble
 from .pool import fixed_pool
 from .posterior import posterior_at
-from .transitions import moment_matched
+from .transitions import moment_matched, noise_kl
 from .types import (
     Array,
     ArrayTree,
@@ -51,6 +51,7 @@ class Info(NamedTuple):
     ess_low: Array  # 5 % quantile
     acceptance_rate: Array
     relative_error: Array  # standard error of the posterior mean over its standard deviation
+    noise_kl: Array  # what the errors of the estimate add to the path's divergence, in nats
     num_evals: Evaluations
     num_nonfinite: Array
 
@@ -62,6 +63,7 @@ class _Moved(NamedTuple):
     time: Array
     log_ratio: Array
     acceptance_rate: Array
+    noise_kl: Array
     num_evals: Evaluations
     num_nonfinite: Array
 
@@ -117,6 +119,7 @@ def bind_stages(
             jnp.zeros_like(t),
             end.log_weight,
             jnp.mean(end.acceptance_rate),
+            jnp.full((), jnp.nan, t.dtype),
             _int32(end.num_evals),
             _int32(end.num_nonfinite),
         )
@@ -133,6 +136,7 @@ def bind_stages(
             s,
             jnp.full_like(t, jnp.nan) if log_ratio is None else log_ratio,
             jnp.mean(moments.acceptance_rate),
+            jnp.mean(noise_kl(process, t, s, moments)),
             _zeros_like(state.spent),
             jnp.zeros_like(state.num_nonfinite),
         )
@@ -206,7 +210,7 @@ def _info(process: Process, state: State, moved: _Moved, moments: Moments | None
     spent = jax.tree.map(jnp.add, state.spent, moved.num_evals)
     bad = state.num_nonfinite + moved.num_nonfinite
     if moments is None:
-        return Info(log_snr, none, none, moved.acceptance_rate, none, spent, bad)
+        return Info(log_snr, none, none, moved.acceptance_rate, none, none, spent, bad)
     relative = moments.standard_error**2 / jnp.maximum(moments.variance, 1e-30)
     return Info(
         log_snr,
@@ -214,6 +218,7 @@ def _info(process: Process, state: State, moved: _Moved, moments: Moments | None
         jnp.quantile(moments.ess, 0.05),
         moved.acceptance_rate,
         jnp.median(jnp.sqrt(jnp.mean(relative, axis=-1))),
+        moved.noise_kl,
         jax.tree.map(jnp.add, spent, _int32(moments.num_evals)),
         bad + _int32(moments.num_nonfinite),
     )

@@ -43,6 +43,32 @@ def predictive_variance(moments: Moments, scale: Array) -> Array:
     return ((1 - share) * moments.variance + share * prior) * (1 + 1 / n)
 
 
+def noise_kl(process: Process, t: Array, s: Array, moments: Moments) -> Array:
+    """What errors of the posterior moments add to the path's Kullback-Leibler divergence.
+
+    ``½ Σ_i [c_y² se_i²/S_i + a_i²/n]``, ``S = v + c_y² V``, ``a = c_y² V/S``: to second order, of a
+    `moment_matched` step whose mean has standard error se and whose variance comes from n effective
+    samples. With ``se² = V/n`` it is ``½ Σ a (1 + a)/n``. That posteriors are not Gaussian adds to
+    it; only shorter steps remove that.
+
+    Args:
+        process: the noising process.
+        t: times now, shape (num_particles,).
+        s: cleaner times, same shape.
+        moments: of the posteriors at t.
+
+    Returns:
+        Nats, shape (num_particles,).
+    """
+    weights = bridge_coefficients(process, t, s)
+    scale = process.sigma(t) / process.alpha(t)
+    gain = column(weights.weight_y) ** 2
+    total = column(weights.variance) + gain * predictive_variance(moments, scale)
+    of_mean = gain * moments.standard_error**2 / total
+    of_variance = (gain * moments.variance / total) ** 2 / column(jnp.maximum(moments.ess, 1.0))
+    return 0.5 * jnp.sum(of_mean + of_variance, axis=-1)
+
+
 def _gaussian_step(
     rng_key: PRNGKey, x: Array, bridge: Bridge, mean: Array, variance: Array
 ) -> tuple[Array, Array]:

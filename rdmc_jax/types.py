@@ -134,6 +134,7 @@ class Finish(NamedTuple):
     sample: Callable[..., FinishDraws]
     needs_moments: bool  # of the posterior at the last level; else it is given None
     needs_fixed_level: bool  # biased behind a start that stops adaptively
+    finer: Callable[[int], "Finish"] | None = None  # with that many times its steps
 
 
 class Levels(NamedTuple):

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from rdmc_jax.accuracy import Generation
-from rdmc_jax.generations import measured, next_sizes
+from rdmc_jax.generations import Sizes, measured, next_sizes
 from rdmc_jax.limits import kl_limit, tv_limit
 
 SIGMA = 0.4
@@ -46,13 +46,17 @@ def test_pairs_tell_the_finish_from_the_pool():
     assert abs(finish / 0.01 - 1) < 0.1 and abs(pool / 0.09 - 1) < 0.1
 
 
-def test_what_contributes_most_grows():
-    start = next_sizes.__annotations__["now"](1, 16)
+def test_what_contributes_most_grows_as_far_as_the_budget_goes():
+    start = Sizes(1, 16)
     pool = Generation(1000, 25.0, 16, 0.12, 0.13, 0.001, 0.09, 0)
-    assert next_sizes(start, pool, 0.1) == (4, 16)
+    assert next_sizes(start, pool, 0.1, sum) == (4, 16)
     finish = pool._replace(finish_variance=0.09, pool_variance=0.001)
-    assert next_sizes(start, finish, 0.1) == (1, 64)
-    assert next_sizes(start._replace(size=64, num_temperatures=1024), pool, 0.1) is None
+    assert next_sizes(start, finish, 0.1, sum) == (1, 64)
+    assert next_sizes(start, finish, 0.1, sum, affordable=35) == (1, 32)
+    assert next_sizes(start, finish, 0.1, sum, affordable=17) is None
+    assert next_sizes(Sizes(64, 1024), pool, 0.1, sum) is None
+    unknown = pool._replace(finish_variance=np.inf, pool_variance=np.inf)
+    assert next_sizes(start, unknown, 0.1, sum) == (4, 32)
 
 
 def test_pairs_of_equal_draws_count_once():
