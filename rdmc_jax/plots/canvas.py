@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREY, BLACK = "#2a6f97", "#d1495b", "#c9ced6", "#22262b"
@@ -32,3 +33,13 @@ def new_figure(num_rows: int, num_columns: int, size: tuple[float, float]) -> tu
 def bare(axes: "Axes") -> None:
     """Without the frame above and to the right."""
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def plain_log_ticks(axis: "Axis", low: float, high: float) -> None:
+    """Ticks of a log axis as plain numbers, few enough not to lie on each other."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    is_short = high < 300 * low
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if is_short else (1.0,), numticks=12))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())

@@ -1,4 +1,4 @@
-"""Clusters of draws: the cells that replicates are compared by, merged where no valley is between."""
+"""Clusters of draws: the cells that replicates are compared by, merged without a valley between."""
 
 import itertools
 

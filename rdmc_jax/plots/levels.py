@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..draws import Draws
-from .canvas import BLUE, ORANGE, bare, new_figure
+from .canvas import BLUE, ORANGE, bare, new_figure, plain_log_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,17 +38,22 @@ def level_plot(draws: Draws) -> "Figure":
     ess, low = np.atleast_1d(info.ess_median), np.atleast_1d(info.ess_low)
     rate, log_snr = np.atleast_1d(info.acceptance_rate), np.atleast_1d(info.log_snr)
     steps = np.arange(1, ess.size + 1)
-    width = 6.4 if ess.size > 1 else 4.2
-    figure, ((upper,), (lower,)) = new_figure(2, 1, (width, 4.6))
+    figure, ((upper,), (lower,)) = new_figure(2, 1, (6.4, 4.6))
     marker = "o" if ess.size <= 40 else ""
     if np.any(np.isfinite(ess)):
-        upper.errorbar(steps, ess, np.stack([np.maximum(ess - low, 0), 0 * ess]), fmt="none",
-                       ecolor=BLUE, alpha=0.4, label="down to 5 % quantile")  # fmt: skip
+        reach = np.stack([np.maximum(ess - low, 0), np.zeros_like(ess)])
+        upper.errorbar(
+            steps, ess, reach, fmt="none", ecolor=BLUE, alpha=0.4, label="down to 5 % quantile"
+        )
         upper.plot(steps, ess, color=BLUE, marker=marker, ms=4, label="median of the particles")
         upper.axhline(COLLAPSED, color=ORANGE, ls="--", lw=1.2, label="collapsed below (R106)")
         upper.set_yscale("log")
-        upper.set_ylim(min(1.0, 0.8 * float(np.nanmin(low))), 2.2 * float(np.nanmax(ess)))
-        upper.legend(frameon=False, fontsize=8, ncols=1 if ess.size == 1 else 3, loc="best")
+        bottom, top = min(1.0, 0.8 * float(np.nanmin(low))), 1.5 * float(np.nanmax(ess))
+        upper.set_ylim(bottom, top)
+        plain_log_ticks(upper.yaxis, bottom, top)
+        upper.legend(
+            frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0)
+        )
     else:
         _absent(upper, "no inner samples: this method estimates no score")
     if np.any(np.isfinite(rate)):
@@ -69,7 +74,7 @@ def level_plot(draws: Draws) -> "Figure":
 
 
 def _level(step: int, num_steps: int, log_snr: float) -> str:
-    value = f"({log_snr:.1f})" if np.isfinite(log_snr) else "(no noise)"
+    value = f"({round(log_snr, 1) + 0.0:.1f})" if np.isfinite(log_snr) else "(no noise)"
     return f"finish\n{value}" if step == num_steps - 1 else f"{step + 1}\n{value}"
 
 

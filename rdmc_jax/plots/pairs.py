@@ -83,7 +83,7 @@ def pair_plot(
                     _contours(axes, own, ranges[column], ranges[row])
             _labels(axes, row, column, count, names)
             axes.set_xlim(ranges[column])
-    _legend(figure, weight, label, exact is not None)
+    _legend(figure, weight, label, exact is not None, count)
     hidden = x.shape[1] - count
     figure.suptitle(
         f"{draws.num_samples} draws, area of a point ∝ weight"
@@ -101,10 +101,10 @@ def _checked_truth(draws: Draws, truth: ArrayTree) -> np.ndarray:
     ]
     counts = {np.shape(leaf)[0] if np.ndim(leaf) else 0 for _, leaf in got}
     if shapes[0] != shapes[1] or len(counts) != 1 or 0 in counts:
+        came = {jax.tree_util.keystr(path) or "x": np.shape(leaf) for path, leaf in got}
         raise ValueError(
             f"truth must be draws like draws.position, leaves {shapes[0]} behind one leading axis, "
-            f"but has { ({name: np.shape(leaf) for name, (_, leaf) in zip(shapes[1], got, strict=True)}) }. "
-            "Pass exact draws, problem.sample(rng_key, 4000) say."
+            f"but has leaves {came}. Pass exact draws: problem.sample(rng_key, 4000), say."
         )
     return np.asarray(ravel_ensemble(truth))
 
@@ -183,7 +183,9 @@ def _labels(axes: "Axes", row: int, column: int, count: int, names: list[str]) -
         axes.tick_params(labelleft=False)
 
 
-def _legend(figure: "Figure", weight: np.ndarray, label: np.ndarray, has_truth: bool) -> None:
+def _legend(
+    figure: "Figure", weight: np.ndarray, label: np.ndarray, has_truth: bool, count: int
+) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
@@ -199,5 +201,7 @@ def _legend(figure: "Figure", weight: np.ndarray, label: np.ndarray, has_truth: 
     ]
     if has_truth:
         handles.append(Line2D([], [], color=BLACK, lw=1.0, label="exact: 50 and 90 %"))
-    # outside: where it would lie upon a histogram if there is one only
-    figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=8)
+    options: dict[str, Any] = {"loc": "outside lower center", "ncols": 3}
+    if count > 1:  # in the triangle that is empty
+        options = {"loc": "upper right", "bbox_to_anchor": (1.0, 1.0 - 0.12 / (count / 4 + 0.5))}
+    figure.legend(handles=handles, frameon=False, fontsize=8, **options)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def replicate_plot(draws: Draws, *, clusters: np.ndarray | None = None) -> "Figure":
-    """log Z of each replicate, and what each alone says about the weight of the clusters.
+    """The log Z of each replicate, and what each alone says about the weight of the clusters.
 
     Left: log Z by replicate with two standard errors of its own weights, the pooled value and its
     95 % interval (`Draws.log_normalizer_interval`). Right: bars are pooled weights of the clusters

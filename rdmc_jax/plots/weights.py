@@ -6,7 +6,7 @@ import numpy as np
 
 from ..diagnostics import Tail, pareto_tail, relative_weights
 from ..draws import Draws
-from .canvas import BLUE, GREY, ORANGE, bare, new_figure
+from .canvas import BLUE, GREY, ORANGE, bare, new_figure, plain_log_ticks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,7 +45,9 @@ def weight_plot(draws: Draws) -> "Figure":
         rank = np.geomspace(above[0] / 2, tail.size / w.size, 100)
         line = tail.threshold + excess(tail, rank * w.size / tail.size)
         axes.plot(line, rank, color=ORANGE, lw=1.6, label=f"Pareto fit to the largest {tail.size}")
-    axes.set_xlim(max(float(w[is_some][-1]) * 0.7, 1e-4), 2 * float(w[0]))
+    low, high = max(0.7 * float(w[is_some][-1]), 1e-4), 2 * float(w[0])
+    axes.set_xlim(low, high)
+    plain_log_ticks(axes.xaxis, low, high)
     axes.set_ylim(0.4 / w.size, 1.6)
     axes.set(xlabel="weight / mean weight", ylabel="share of draws with a larger weight")
     axes.set_title(f"ESS {draws.ess:.0f} of {draws.num_samples}, {_judged(tail.k)}", fontsize=10)
