@@ -145,7 +145,8 @@ def _marginal(
 def _scatter(axes: "Axes", pair: np.ndarray, weight: np.ndarray, label: np.ndarray) -> None:
     kept = np.arange(0, weight.size, -(-weight.size // MAX_POINTS))  # replicates alike
     axes.scatter(
-        *pair[kept].T,
+        pair[kept, 0],
+        pair[kept, 1],
         s=np.minimum(AREA * weight.size * weight[kept], MAX_AREA),
         c=[COLOURS[k % len(COLOURS)] for k in label[kept]],
         alpha=0.45,
@@ -158,13 +159,17 @@ def _contours(
     axes: "Axes", pair: np.ndarray, across: tuple[float, float], up: tuple[float, float]
 ) -> None:
     """Lines around the cells of highest density that hold the given shares of the truth."""
-    density, *edges = np.histogram2d(*pair.T, bins=NUM_CELLS, range=(across, up))
+    x, y = pair.T
+    counts, x_edges, y_edges = np.histogram2d(x, y, bins=NUM_CELLS, range=(across, up))
+    density = counts
     for axis in (0, 1, 0, 1, 0, 1):
         density = np.apply_along_axis(np.convolve, axis, density, [0.25, 0.5, 0.25], "same")
-    highest = np.sort(density.ravel())[::-1]
-    cumulative = np.cumsum(highest) / np.sum(highest)
+    order = np.argsort(-density, axis=None)
+    # of what was counted: smoothing moves mass outwards, and lines by it would hold too much
+    cumulative = np.cumsum(counts.ravel()[order]) / np.sum(counts)
+    highest = density.ravel()[order]
     levels = sorted({float(highest[np.searchsorted(cumulative, mass)]) for mass in MASSES})
-    middles = [(one[1:] + one[:-1]) / 2 for one in edges]
+    middles = [(one[1:] + one[:-1]) / 2 for one in (x_edges, y_edges)]
     axes.contour(*middles, density.T, levels=levels, colors=BLACK, linewidths=0.8)
 
 

@@ -59,8 +59,8 @@ def weight_plot(draws: Draws) -> "Figure":
 def excess(tail: Tail, share: np.ndarray) -> np.ndarray:
     """Excess over the threshold that a share of the tail's weights has; of its fitted law.
 
-    >>> excess(Tail(1.0, 2.0, 3.0, 10), np.array([1.0, 0.5])).tolist()
-    [0.0, 2.0]
+    >>> excess(Tail(1.0, 2.0, 3.0, 10), np.array([0.5, 0.25])).tolist()
+    [2.0, 6.0]
     """
     if abs(tail.k) < 1e-6:
         return -tail.scale * np.log(share)
