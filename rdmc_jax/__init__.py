@@ -1,6 +1,6 @@
 """Reverse diffusion Monte Carlo in JAX: draws, weights and log Z without training."""
 
-from . import interop, metrics, problems
+from . import interop, metrics, plots, problems
 from .bijections import Bijection, box, half_line, pulled_back
 from .compose import levels, rdmc
 from .core import Plan, core
@@ -73,6 +73,7 @@ __all__ = [
     "ornstein_uhlenbeck",
     "paper",
     "plain_average",
+    "plots",
     "pooled_importance",
     "pooled_start",
     "problems",
