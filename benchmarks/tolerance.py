@@ -160,6 +160,9 @@ def picture(records, path):
             markersize=11,
             color=points[0].get_color(),
         )
+    ticks = [0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_xticks([], minor=True)
     axes.set_xlabel("certified total variation (cross: more than was asked for)")
     axes.set_ylabel("evaluations per draw")
     axes.legend(frameon=False)

@@ -15,27 +15,59 @@ class Generation(NamedTuple):
     pool_variance: float  # of log w: the rest, of the pool that stands for the target
     evals: int  # all replicates, with those that made its pool out of the one before
 
+    def summary(self) -> str:
+        """One line."""
+        return (
+            f"{self.num_pool:,} points, threshold {self.threshold:g}, {self.num_temperatures} "
+            f"temperatures: TV {self.tv_bound:.3f} (limit {self.tv_limit:.3f}), variance of log w "
+            f"{self.finish_variance:.4f} by the finish and {self.pool_variance:.4f} by the pool, "
+            f"{self.evals:,} evaluations"
+        )
+
+
+class LevelGeneration(NamedTuple):
+    """Sizes of a composition, measured on one ensemble of each replicate that was thrown away."""
+
+    num_levels: int
+    num_batches: tuple[int, ...]  # of inner samples, at each level and for the finish
+    wider: int  # factor of the inner samples of one batch
+    finer: int  # factor of the finish's steps
+    tv_bound: float
+    tv_limit: float  # upper 95 % confidence limit
+    kl_bound: float
+    noise_kl: tuple[float, ...]  # at each level: its part by the noise of the estimates
+    rest: float  # its part by levels too far apart, start, finish, and errors that chains carry on
+    level_evals: tuple[int, ...]  # of each level, and of the finish; all replicates
+    evals: int  # all replicates
+
+    def summary(self) -> str:
+        """One line."""
+        low, high = min(self.num_batches), max(self.num_batches)
+        return (
+            f"{self.num_levels} levels with {low} to {high} batches of {self.wider} times the "
+            f"samples, {self.finer} times the steps of the finish: TV {self.tv_bound:.3f} "
+            f"(limit {self.tv_limit:.3f}), KL {self.kl_bound:.4f} of which "
+            f"{sum(self.noise_kl):.4f} by noise of the estimates, {self.evals:,} evaluations"
+        )
+
 
 class Accuracy(NamedTuple):
     """Request and prediction; what the reported draws then had is ``Draws.tv_limit``."""
 
     requested: float
     predicted: float  # limit of tv_bound of the generation chosen by it: lower than it should be
-    generations: tuple[Generation, ...]
+    generations: tuple[Generation | LevelGeneration, ...]
     chosen: int  # index of the generation whose pool and method the reported run has
     stopped: str  # why there were no more
+    certified: float = float("nan")  # `tv_limit` of the reported draws
+    spent: int = 0  # evaluations, everything included
 
     def summary(self) -> str:
         """One line for each generation."""
         lines = [
-            f"requested {self.requested:g}, predicted {self.predicted:.3f}: {self.stopped}; "
+            f"requested {self.requested:g}, predicted {self.predicted:.3f}, certified "
+            f"{self.certified:.3f} for {self.spent:,} evaluations: {self.stopped}; "
             f"generation {self.chosen + 1} of {len(self.generations)} is reported"
         ]
-        lines += [
-            f"  {one.num_pool:,} points, threshold {one.threshold:g}, {one.num_temperatures} "
-            f"temperatures: TV {one.tv_bound:.3f} (limit {one.tv_limit:.3f}), variance of log w "
-            f"{one.finish_variance:.4f} by the finish and {one.pool_variance:.4f} by the pool, "
-            f"{one.evals:,} evaluations"
-            for one in self.generations
-        ]
+        lines += [f"  {one.summary()}" for one in self.generations]
         return "\n".join(lines)

@@ -84,6 +84,10 @@ def assemble(
     ranges = np.abs(np.stack([one.logdensity_range for one in prepares]))
     largest = float(np.max(np.where(np.isfinite(ranges), ranges, 0.0)))
     nan = float("nan")
+    certified = tv_limit(log_weight, labels).upper if weighted else nan
+    if plan.accuracy is not None:
+        met = plan.accuracy._replace(certified=certified, spent=max(evals))
+        plan = plan._replace(accuracy=met)
     return Draws(
         position=position,
         log_weight=jnp.asarray(log_weight),
@@ -95,7 +99,7 @@ def assemble(
         ),
         tv_bound=diagnostics.tv_bound(log_weight) if weighted else nan,
         kl_bound=diagnostics.kl_bound(log_weight) if weighted else nan,
-        tv_limit=tv_limit(log_weight, labels).upper if weighted else nan,
+        tv_limit=certified,
         kl_limit=kl_limit(log_weight, labels).upper if weighted else nan,
         num_evals=evals,
         num_nonfinite=bad,

@@ -156,10 +156,10 @@ def sample(
     """
     if method is not None and not isinstance(method, Method):
         raise TypeError(f"method must be made by rdmc(start, levels, finish), but got {method!r}.")
-    if method is not None and max_evals is not None:
+    if method is not None and max_evals is not None and tolerance is None:
         raise ValueError(
-            f"max_evals={max_evals} scales the automatic choice only; a method of your own costs "
-            "what its parts say. Leave one of the two out."
+            f"max_evals={max_evals} scales the automatic choice and what a tolerance makes grow; "
+            "a method of your own costs what its parts say. Leave one of the two out."
         )
     check_tolerance(tolerance, method)
     num_samples = whole(num_samples)
@@ -197,7 +197,7 @@ def sample(
         plan,
         data=data,
         known=known,
-        refined=refiner(plan, tolerance, dimension(position), num_samples, can_climb),
+        refined=refiner(plan, tolerance, method, dimension(position), num_samples, can_climb),
         chunk_size=chunk_size,
         mesh=mesh,
         progress=progress,

@@ -16,6 +16,7 @@ from .border import inward, ravel_ensemble
 from .compose import Method
 from .contributions import Part, cheapest
 from .core import Prepared, Result
+from .diagnostics import log_mean_exp
 from .grown import THRESHOLD, grown_method, grown_pool, paired_method
 from .limits import tv_limit
 from .rungs import NUM_COPIES, NUM_PARTICLES, Rung
@@ -23,6 +24,8 @@ from .types import Pool
 
 MARGIN = 0.9
 """Of the tolerance that the pilot's limit must meet: the reported draws have noise of their own."""
+LARGEST = 3.0
+"""Of |log(w/Z)| that counts in variances: a few draws of no weight would drown all others."""
 MAX_SIZE = 64
 MAX_TEMPERATURES = 1024
 
@@ -58,7 +61,7 @@ def measured(log_weights: list[np.ndarray]) -> tuple[float, float, float, float]
 
     Returns:
         tv_bound, its upper limit, finish variance ``½ Var(difference within pairs)``, and the
-        rest of the variance; both infinite where less than half of the pairs have weights.
+        rest of the variance, of ``log(w/Z)`` cut at ±`LARGEST`; infinite without any weight.
     """
     replicate = np.repeat(np.arange(len(log_weights)), [w.size for w in log_weights])
     joined = np.concatenate(log_weights).astype(np.float64)
@@ -66,11 +69,12 @@ def measured(log_weights: list[np.ndarray]) -> tuple[float, float, float, float]
     # pairs lie half an array apart, and each array has pairs of its own
     within = np.concatenate([np.arange(w.size) % (w.size // 2) for w in log_weights])
     bound = tv_limit(joined, replicate, pair=within + joined.size * replicate)
+    if not np.any(np.isfinite(joined)):
+        return bound.estimate, bound.upper, math.inf, math.inf
+    # a draw without weight counts as a bad one, not as an infinite one: its share is what matters
+    joined = np.clip(joined - log_mean_exp(joined), -LARGEST, LARGEST)
     halves = [np.reshape(joined[replicate == k], (2, -1)) for k in range(len(log_weights))]
     pairs = np.concatenate(halves, axis=1)
-    pairs = pairs[:, np.all(np.isfinite(pairs), axis=0)]
-    if 4 * pairs.shape[1] < joined.size:
-        return bound.estimate, bound.upper, math.inf, math.inf
     finish = 0.5 * float(np.mean((pairs[0] - pairs[1]) ** 2))
     return bound.estimate, bound.upper, finish, max(float(np.var(pairs)) - finish, 0.0)
 

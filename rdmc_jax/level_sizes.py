@@ -1,9 +1,10 @@
 """Sizes of a level-by-level method, and how a planner enlarges them.
 
 Path divergence: what the noise of the estimates adds is measured at each level (`noise_kl`); the
-rest (posteriors that are not Gaussian, the start, the finish) falls with more and wider levels and
-more temperatures. The noise of level k is ``A_k/b_k`` for b_k batches; for a given sum the fewest
-batches are ``b_k ∝ √A_k`` (Lagrange).
+rest falls with shorter levels between further ends and more temperatures (posteriors that are not
+Gaussian, the start, the finish), or with more chains at once (errors that chains carry from level
+to level, modes that they cannot change, which longer chains do not mend). The noise of level k is
+``A_k/b_k`` for b_k batches; for a given sum the fewest batches are ``b_k ∝ √A_k`` (Lagrange).
 """
 
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from .compose import Method, levels, rdmc
 from .estimators.repeated import repeated
 from .grids import refined_grid
 
-WIDENED = 1.0
+WIDENED = 0.5
 """Log-SNR by which both ends of the grid move out when its levels double."""
 MAX_BATCHES = 1024
 
@@ -24,6 +25,7 @@ class LevelSizes(NamedTuple):
 
     times: tuple[float, ...]
     num_batches: tuple[int, ...]  # of each level, and of the finish
+    wider: int  # factor of the inner samples of one batch
     finer: int  # factor of the finish's steps
 
     @property
@@ -35,7 +37,7 @@ class LevelSizes(NamedTuple):
 def first_sizes(method: Method) -> LevelSizes:
     """Those of the method itself."""
     times = method.levels.times if method.levels.transition is not None else ()
-    return LevelSizes(times, (1,) * max(len(times), 1), 1)
+    return LevelSizes(times, (1,) * max(len(times), 1), 1, 1)
 
 
 def sized(method: Method, sizes: LevelSizes) -> Method:
@@ -45,6 +47,8 @@ def sized(method: Method, sizes: LevelSizes) -> Method:
         finish = finish.finer(sizes.finer)
     if middle.transition is not None:
         estimator = middle.estimator
+        if sizes.wider > 1 and estimator.wider is not None:
+            estimator = estimator.wider(sizes.wider)
         if max(sizes.num_batches) > 1:
             estimator = repeated(estimator, sizes.num_batches)
         middle = levels(sizes.times, estimator, middle.transition, process=middle.process)
@@ -70,28 +74,31 @@ def allotted(cost: np.ndarray, allowed: float) -> tuple[int, ...]:
     return (*batches, batches[-1])
 
 
-def enlarged(
-    method: Method, now: LevelSizes, noise: np.ndarray, quieter: int, longer: int
-) -> LevelSizes:
-    """Larger sizes.
-
-    Args:
-        method: the user's.
-        now: sizes of the run that was measured.
-        noise: its noise_kl at each level, shape (num_levels,).
-        quieter: factor by which the sum of the noise should fall.
-        longer: levels, and steps of the finish, for each one now.
-
-    Returns:
-        New sizes; none of them smaller than before but batches that measured too many.
-    """
-    finer = now.finer * longer if method.finish.finer is not None else now.finer
+def longer(method: Method, now: LevelSizes, factor: int) -> LevelSizes:
+    """Levels, and steps of the finish, ``factor`` for each one now."""
+    finer = now.finer if method.finish.finer is None else factor * now.finer
     if now.num_levels < 1:
         return now._replace(finer=finer)
-    cost = noise * np.asarray(now.num_batches[:-1])
-    times = now.times
-    if longer > 1:
-        times = refined_grid(times, method.levels.process, longer, WIDENED)
-        # half the step has about half the noise for the same number of samples
-        cost = np.repeat(cost, longer) / longer
-    return LevelSizes(times, allotted(cost, float(np.sum(noise)) / quieter), finer)
+    widened = WIDENED * np.log2(factor)
+    times = refined_grid(now.times, method.levels.process, factor, widened)
+    return now._replace(times=times, finer=finer)
+
+
+def quieter(now: LevelSizes, noise: np.ndarray, target: LevelSizes, allowed: float) -> LevelSizes:
+    """Batches for new sizes, so that their noise is what is allowed.
+
+    Args:
+        now: sizes of the run that was measured.
+        noise: its `noise_kl` at each level, shape (num_levels,).
+        target: new sizes, whose batches are still to be set; ``k`` levels for each one now.
+        allowed: sum of the noise.
+
+    Returns:
+        ``target`` with batches.
+    """
+    if now.num_levels < 1:
+        return target
+    factor = target.num_levels // now.num_levels
+    cost = noise * np.asarray(now.num_batches[:-1]) * (now.wider / target.wider)
+    # half the step has about half the noise for the same number of samples
+    return target._replace(num_batches=allotted(np.repeat(cost, factor) / factor, allowed))

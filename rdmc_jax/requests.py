@@ -1,20 +1,21 @@
 """What the user asks of accuracy, checked, and turned into what `run_plan` does about it."""
 
 import math
-from typing import Any
 
+from .compose import Method
 from .core import Plan, Prepared
 from .execution import Refiner
 from .generations import Refined, RunFn, refine
+from .level_generations import check_growing, refine_levels
 from .planning import choose_rung
 
 
-def check_tolerance(tolerance: float | None, method: Any) -> None:
+def check_tolerance(tolerance: float | None, method: Method | None) -> None:
     """Check a tolerance.
 
     Raises:
         TypeError: if it is not a number.
-        ValueError: if it is not in (0, 1), or a method is given.
+        ValueError: if it is not in (0, 1), or nothing of the method can grow.
     """
     if tolerance is None:
         return
@@ -26,19 +27,36 @@ def check_tolerance(tolerance: float | None, method: Any) -> None:
             "0.1 is a usual choice."
         )
     if method is not None:
-        raise ValueError(
-            f"tolerance={tolerance!r} sets the sizes of the automatic choice only; a method of "
-            "your own has the accuracy of its parts, shown as draws.tv_limit. Leave one of the two "
-            "out."
-        )
+        check_growing(method)
 
 
 def refiner(
-    plan: Plan, tolerance: float | None, dim: int, num_samples: int, has_gradient: bool
+    plan: Plan,
+    tolerance: float | None,
+    method: Method | None,
+    dim: int,
+    num_samples: int,
+    has_gradient: bool,
 ) -> Refiner | None:
-    """What makes better pools for a tolerance; None without one."""
+    """What makes better pools, or a larger composition, for a tolerance; None without one."""
     if tolerance is None:
         return None
+    wanted = float(tolerance)
+    num_ensembles = plan.num_ensembles
+    max_total = math.inf if plan.max_evals is None else plan.max_evals * num_samples
+
+    def larger(prepares: list[Prepared], run: RunFn) -> Refined:
+        return refine_levels(
+            prepares,
+            run,
+            plan.method,
+            tolerance=wanted,
+            num_ensembles=num_ensembles,
+            max_total=max_total,
+        )
+
+    if method is not None:
+        return Refiner(wanted, larger)
     rung, _ = choose_rung(
         dim,
         num_samples,
@@ -47,16 +65,15 @@ def refiner(
         has_gradient,
         num_discarded=plan.num_replicates,
     )
-    max_total = math.inf if plan.max_evals is None else plan.max_evals * num_samples
 
     def refined(prepares: list[Prepared], run: RunFn) -> Refined:
         return refine(
             prepares,
             run,
             rung,
-            tolerance=float(tolerance),
-            num_ensembles=plan.num_ensembles,
+            tolerance=wanted,
+            num_ensembles=num_ensembles,
             max_total=max_total,
         )
 
-    return Refiner(float(tolerance), refined)
+    return Refiner(wanted, refined)

@@ -66,6 +66,7 @@ class Estimator(NamedTuple):
     init: Callable[[PRNGKey, LogDensityFn, Posterior], Any]  # -> state
     update: Callable[[PRNGKey, LogDensityFn, Posterior, Any], tuple[Moments, Any]]
     draw: Callable[[PRNGKey, Any], Array]  # (num_particles, dim): one inner sample per particle
+    wider: Callable[[int], "Estimator"] | None = None  # with that many times the inner samples
 
 
 class Transition(Protocol):

@@ -241,4 +241,20 @@ def chains(
     def draw(rng_key: PRNGKey, state: ChainsState) -> Array:
         return jax.vmap(draw_one)(jax.random.split(rng_key, state.step_size.shape[0]), state)
 
-    return Estimator(init, update, draw)
+    def wider(factor: int) -> Estimator:
+        return chains(
+            kernel,
+            start=start,
+            average=average,
+            num_chains=factor * num_chains,
+            num_steps=num_steps,
+            num_kept=num_kept,
+            num_start_steps=num_start_steps,
+            num_candidates=factor * num_candidates,
+            reference_scale=reference_scale,
+            step_size=step_size,
+            target_acceptance=target_acceptance,
+            unit=unit,
+        )
+
+    return Estimator(init, update, draw, wider)

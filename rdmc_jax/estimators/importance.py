@@ -131,4 +131,7 @@ def importance(*, num_samples: int = 64, reference_scale: float = math.inf) -> E
     def draw(rng_key: PRNGKey, state: Array) -> Array:
         return state
 
-    return independent(Estimator(init, update, draw))
+    def wider(factor: int) -> Estimator:
+        return importance(num_samples=factor * num_samples, reference_scale=reference_scale)
+
+    return independent(Estimator(init, update, draw))._replace(wider=wider)

@@ -1,0 +1,211 @@
+"""Tolerance for compositions: levels, batches and temperatures grow until a pilot meets it.
+
+As for the restart, ensembles that decide something are thrown away, and the reported run has the
+frozen sizes and fresh keys.
+"""
+
+import itertools
+import math
+
+import numpy as np
+
+from . import diagnostics
+from .accuracy import Accuracy, LevelGeneration
+from .compose import Method
+from .contributions import Part, cheapest
+from .core import Prepared, Result
+from .generations import MARGIN, Refined, RunFn
+from .level_sizes import LevelSizes, first_sizes, longer, quieter, sized
+from .limits import tv_limit
+
+MAX_GROWTH = 256
+"""Evaluations of an ensemble at most, for each one of the first."""
+WORKING = 0.4
+LEAST_SHARE = 0.05
+"""Of the divergence that the rest is taken to have at least: noise is an estimate."""
+
+
+def check_growing(method: Method) -> None:
+    """Check that something of a method can grow.
+
+    Raises:
+        ValueError: if it has neither levels nor a finish with temperatures.
+    """
+    if method.levels.transition is None and method.finish.finer is None:
+        raise ValueError(
+            "tolerance makes levels, inner samples and temperatures more, but this method has "
+            "neither levels nor an annealed finish. Add one of them, or leave tolerance out."
+        )
+
+
+def measured_generation(sizes: LevelSizes, results: list[Result], evals: int) -> LevelGeneration:
+    """What one ensemble of each replicate shows.
+
+    Args:
+        sizes: they ran with.
+        results: one for each replicate.
+        evals: they cost, larger of densities and gradients.
+
+    Returns:
+        The record.
+
+    Raises:
+        ValueError: if the method has no path weights.
+    """
+    weights = [np.asarray(one.log_weight, np.float64) for one in results]
+    log_weight = np.concatenate(weights)
+    if np.all(np.isnan(log_weight)):
+        raise ValueError(
+            "tolerance is judged on path weights, and this method has none. Take a start of known "
+            "density (gaussian) and a transition with one (moment_matched), or leave tolerance out."
+        )
+    log_weight = np.where(np.isnan(log_weight), -np.inf, log_weight)
+    bound = tv_limit(log_weight, np.repeat(np.arange(len(weights)), [w.size for w in weights]))
+    total = diagnostics.kl_bound(log_weight)
+    if not math.isfinite(total):
+        finite = log_weight[np.isfinite(log_weight)]
+        total = 0.5 * float(np.var(finite)) if 2 * finite.size > log_weight.size else math.inf
+    noise = np.mean([np.asarray(one.info.noise_kl, np.float64) for one in results], axis=0)
+    noise = np.nan_to_num(noise[: sizes.num_levels])
+    infos = [one.info.num_evals for one in results]
+    each = np.sum([np.maximum(i.logdensity, i.gradient) for i in infos], axis=0)
+    by_noise = float(np.sum(noise))
+    return LevelGeneration(
+        num_levels=sizes.num_levels,
+        num_batches=sizes.num_batches,
+        wider=sizes.wider,
+        finer=sizes.finer,
+        tv_bound=bound.estimate,
+        tv_limit=bound.upper,
+        kl_bound=total,
+        noise_kl=tuple(noise.tolist()),
+        rest=max(total - by_noise, LEAST_SHARE * total),
+        level_evals=tuple(int(count) for count in each),
+        evals=evals,
+    )
+
+
+Tried = list[tuple[LevelGeneration, LevelSizes]]
+
+
+def _mends_by_width(method: Method, tried: Tried) -> bool:
+    """Whether more chains at once, rather than more levels, are to lower the rest.
+
+    More levels come first. The knob that was turned last is kept while it works: while the rest
+    falls by more than the `WORKING` power of its factor.
+    """
+    estimator = method.levels.estimator
+    if tried[-1][1].num_levels < 1 or estimator.wider is None:
+        return False
+    is_width = False
+    for (old, before), (new, after) in itertools.pairwise(tried):
+        was_width = after.wider > before.wider
+        factor = max(after.wider / before.wider, after.num_levels / before.num_levels)
+        if factor > 1:
+            works = new.rest <= old.rest * factor**-WORKING
+            is_width = was_width if works else not was_width
+    return is_width
+
+
+def next_level_sizes(
+    method: Method, tried: Tried, tolerance: float, ahead: float, affordable: float = math.inf
+) -> LevelSizes | None:
+    """Larger sizes where it is cheapest to come down to what is allowed.
+
+    The bound is about proportional to the root of the path's divergence. Its part by noise falls
+    with the inner samples; the rest is taken to halve when the levels (and steps of the finish) or
+    the chains of each, whichever worked last, double.
+
+    Args:
+        method: the user's.
+        tried: what was measured, the last with the sizes that are to be enlarged.
+        tolerance: requested.
+        ahead: ensembles to run with new sizes for each one measured.
+        affordable: evaluations that are left.
+
+    Returns:
+        Sizes, or None where the ladder or the budget ends.
+    """
+    one, now = tried[-1]
+    noise = float(np.sum(one.noise_kl))
+    allowed = (noise + one.rest) * (MARGIN * tolerance / one.tv_limit) ** 2
+    is_width = _mends_by_width(method, tried)
+    parts = (
+        Part(noise, 1.0, (1, 2, 4) if now.num_levels > 0 else (1,)),
+        Part(one.rest, 1.0, (1, 2, 4)),
+    )
+    evals = np.asarray(one.level_evals, np.float64)
+
+    def larger(factors: tuple[int, ...]) -> LevelSizes:
+        if is_width:
+            new = now._replace(wider=factors[1] * now.wider)
+        else:
+            new = longer(method, now, factors[1])
+        return quieter(now, np.asarray(one.noise_kl), new, noise / factors[0])
+
+    def cost(factors: tuple[int, ...]) -> float:
+        new = larger(factors)
+        more = sum(new.num_batches[:-1]) * new.wider / max(sum(now.num_batches[:-1]), 1) / now.wider
+        of_levels = float(np.sum(evals[:-1])) * more if now.num_levels > 0 else 0.0
+        return ahead * (of_levels + float(evals[-1]) * new.finer / now.finer)
+
+    first = sum(tried[0][0].level_evals)
+    most = min(affordable, ahead * MAX_GROWTH * first)
+    chosen = cheapest(parts, allowed, cost, most)
+    new = None if chosen is None else larger(chosen)
+    return None if new == now else new
+
+
+def refine_levels(
+    prepares: list[Prepared],
+    run: RunFn,
+    method: Method,
+    *,
+    tolerance: float,
+    num_ensembles: int,
+    max_total: float,
+) -> Refined:
+    """Grow a composition until the limit of a thrown-away pilot meets the tolerance.
+
+    Args:
+        prepares: of the replicates.
+        run: runs one ensemble.
+        method: the user's, of the first generation.
+        tolerance: requested total variation.
+        num_ensembles: of the reported run, per replicate.
+        max_total: evaluations at most, all in all; ``inf`` for no cap but the ladder's end.
+
+    Returns:
+        `Refined`: the generation with the lowest limit.
+
+    Raises:
+        ValueError: if the method has no path weights.
+    """
+    spent = sum(int(max(one.pool.num_evals)) for one in prepares)
+    sizes = first_sizes(method)
+    tried: Tried = []
+    discarded: list[Result] = []
+    while True:
+        own = sized(method, sizes)
+        results = [run(k, len(tried), one, own) for k, one in enumerate(prepares)]
+        counts = [one.info.num_evals for one in results]
+        evals = sum(max(int(np.sum(c.logdensity)), int(np.sum(c.gradient))) for c in counts)
+        discarded, spent = discarded + results, spent + evals
+        one = measured_generation(sizes, results, evals)
+        tried.append((one, sizes))
+        if one.tv_limit <= MARGIN * tolerance:
+            stopped = "met by the pilot"
+            break
+        if next_level_sizes(method, tried, tolerance, 1 + num_ensembles) is None:
+            stopped = f"{MAX_GROWTH} times the first evaluations are not enough"
+            break
+        left = max_total - spent
+        new = next_level_sizes(method, tried, tolerance, 1 + num_ensembles, left)
+        if new is None:
+            stopped = "the next size would exceed max_evals"
+            break
+        sizes = new
+    best = min(range(len(tried)), key=lambda k: tried[k][0].tv_limit)
+    one, sizes = tried[best]
+    record = Accuracy(tolerance, one.tv_limit, tuple(t[0] for t in tried), best, stopped)
+    return Refined(list(prepares), sized(method, sizes), discarded, record)
