@@ -76,6 +76,8 @@ def allotted(cost: np.ndarray, allowed: float) -> tuple[int, ...]:
 
 def longer(method: Method, now: LevelSizes, factor: int) -> LevelSizes:
     """Levels, and steps of the finish, ``factor`` for each one now."""
+    if factor == 1:
+        return now
     finer = now.finer if method.finish.finer is None else factor * now.finer
     if now.num_levels < 1:
         return now._replace(finer=finer)

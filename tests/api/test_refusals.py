@@ -171,8 +171,9 @@ def test_tolerance_out_of_range(value):
     refuse(ValueError, "tolerance", repr(value), "between 0 and 1", tolerance=value)
 
 
-def test_tolerance_of_a_method():
-    refuse(ValueError, "tolerance=0.1", "Leave one", tolerance=0.1, method=CHEAP_METHOD)
+def test_tolerance_of_a_method_that_has_nothing_to_enlarge():
+    fixed = rj.rdmc(rj.noised_pool(num_particles=64), rj.no_levels(), rj.gaussian_finish())
+    refuse(ValueError, "neither levels nor", "annealed", tolerance=0.1, method=fixed)
 
 
 def test_half_precision():
