@@ -1,0 +1,83 @@
+"""How curved a log density is at given points, by power iteration on Hessian products."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from .types import Array, LogDensityFn, PRNGKey
+
+NUM_ITERATIONS = 48
+"""The error of the eigenvalues is about ``log(dim)/NUM_ITERATIONS`` of the largest, or less."""
+
+
+class Spectrum(NamedTuple):
+    """Ends of the spectrum of ``-∇² log π`` at each point."""
+
+    largest: Array  # (num_points,) absolute value; from below
+    lowest: Array  # (num_points,) with its sign; from above
+
+
+def products_of_spectrum(num_iterations: int = NUM_ITERATIONS) -> int:
+    """Hessian products that `spectrum` takes for each point; each costs about two gradients."""
+    return 2 * (num_iterations + 1)
+
+
+def spectrum(
+    rng_key: PRNGKey,
+    logdensity_fn: LogDensityFn,
+    points: Array,
+    *,
+    num_iterations: int = NUM_ITERATIONS,
+) -> Spectrum:
+    """Largest absolute and lowest eigenvalue of the negative Hessian at each point.
+
+    ``v ← H v/‖H v‖`` converges to the eigenspace of the largest absolute value, of either sign, and
+    ``‖H v‖`` to it from below; the same with ``ρ I + ∇² log π`` for a ρ above it converges to the
+    lowest eigenvector.
+
+    Args:
+        rng_key: for the first vectors.
+        logdensity_fn: guarded density on flat arrays, twice differentiable.
+        points: shape (num_points, dim).
+        num_iterations: products for each of both.
+
+    Returns:
+        `Spectrum`; products that are not finite count as zero.
+
+    Not a bound: between and beyond the points the density may be more curved.
+
+    >>> def saddle(x):  # eigenvalues of the negative Hessian: -3 and 1
+    ...     return 1.5 * x[0] ** 2 - 0.5 * x[1] ** 2
+    >>> found = spectrum(jax.random.key(0), saddle, jnp.zeros((1, 2)))
+    >>> round(float(found.largest[0]), 3), round(float(found.lowest[0]), 3)
+    (3.0, -3.0)
+    """
+    gradient = jax.grad(logdensity_fn)
+    dim, dtype = points.shape[1], points.dtype
+    tiny = jnp.finfo(dtype).tiny
+
+    def one(x: Array, key: PRNGKey) -> Spectrum:
+        def along(v: Array) -> Array:
+            # in reverse mode twice, for densities with a derivative of their own have no other
+            product = -jax.grad(lambda y: jnp.vdot(gradient(y), v))(x)
+            return jnp.where(jnp.isfinite(product), product, 0.0)
+
+        def unit(v: Array) -> Array:
+            # by the largest element first: squares may overflow
+            v = v / jnp.maximum(jnp.max(jnp.abs(v)), tiny)
+            return v / jnp.maximum(jnp.linalg.norm(v), tiny)
+
+        def size(v: Array) -> Array:
+            top = jnp.maximum(jnp.max(jnp.abs(v)), tiny)
+            return top * jnp.linalg.norm(v / top)
+
+        first = unit(jax.random.normal(key, (dim,), dtype))
+        v = jax.lax.fori_loop(0, num_iterations, lambda _, v: unit(along(v)), first)
+        largest = size(along(v))
+        # above the largest, which has been met from below
+        shift = 1.1 * largest
+        v = jax.lax.fori_loop(0, num_iterations, lambda _, v: unit(shift * v - along(v)), first)
+        return Spectrum(largest, jnp.vdot(v, along(v)))
+
+    return jax.vmap(one)(points, jax.random.split(rng_key, points.shape[0]))
