@@ -1,6 +1,6 @@
 """Inequalities behind the theory: one function each, on floats and arrays of the host.
 
-Derived here or taken from the papers named, with all constants; `rdmc_jax.theory` puts them together.
+Derived here or taken from the papers named, with all constants; `rdmc_jax.theory` joins them.
 """
 
 import math
@@ -90,9 +90,9 @@ def log10_langevin_steps(
 ) -> np.ndarray:
     """Steps of unadjusted Langevin that bring a law within ``accuracy`` nats of a posterior.
 
-    ``h = min(μ/(4 L²), μ κ/(16 d L²))`` and ``log(2 KL₀/κ)/(μ h)`` steps (Vempala and Wibisono 2019,
-    arXiv 1903.08568, Theorem 1), from ``KL₀ = (d/2) log(L/μ)``: the Gaussian of variance 1/L about
-    the mode, if the posterior is μ-strongly log-concave.
+    ``h = min(μ/(4 L²), μ κ/(16 d L²))`` and ``log(2 KL₀/κ)/(μ h)`` steps, from ``KL₀ = (d/2)
+    log(L/μ)``: the Gaussian of variance 1/L about the mode, if the posterior is μ-strongly
+    log-concave.
 
     Args:
         accuracy: κ.
@@ -102,6 +102,8 @@ def log10_langevin_steps(
 
     Returns:
         Base-10 logarithm; inf where μ is zero.
+
+    Reference: Vempala and Wibisono (2019), arXiv 1903.08568, Theorem 1.
     """
     is_known = (log_sobolev > 0) & (accuracy > 0)
     mu, kl = np.where(is_known, log_sobolev, 1.0), np.where(is_known, accuracy, 1.0)

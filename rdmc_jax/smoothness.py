@@ -19,7 +19,7 @@ class Spectrum(NamedTuple):
 
 
 def products_of_spectrum(num_iterations: int = NUM_ITERATIONS) -> int:
-    """Hessian products that `spectrum` takes for each point; each costs about two gradients."""
+    """Hessian products that `spectrum` takes for each point; each counts as a gradient."""
     return 2 * (num_iterations + 1)
 
 

@@ -95,9 +95,9 @@ def theory_plan(
 ) -> TheoryPlan:
     """Horizon, step, counts and inner accuracy that are enough for a total variation.
 
-    The score's error at a level is ``(α²/σ⁴) E‖m̂ - m‖²``. With n inner draws, each from a law within
-    KL of the posterior, ``E‖m̂ - m‖² ≤ 2 V/n + 4 KL/μ`` (independent draws; Talagrand's inequality),
-    and on average over the path ``V ≤ min(d s², M₂)`` whatever the target: so the counts need no
+    The score's error at a level is ``(α²/σ⁴) E‖m̂ - m‖²``. With n independent inner draws from a
+    law within KL of the posterior, ``E‖m̂ - m‖² ≤ 2 V/n + 4 KL/μ`` (Talagrand's inequality), and on
+    average over the path ``V ≤ min(d s², M₂)`` whatever the target: so the counts need no
     log-Sobolev constant, the accuracy of the inner draws does.
 
     Args:
@@ -129,9 +129,7 @@ def theory_plan(
     _check(tolerance, dim, smoothness, second_moment, failure, convexity, oscillation)
     share = 2 * tolerance**2 / SHARES
     time = horizon(share, dim, second_moment)
-    assumptions = [
-        f"E‖x‖² ≤ {second_moment:.4g} (start, counts)",
-    ]
+    assumptions = [f"E‖x‖² ≤ {second_moment:.4g} (start, counts)"]
     paper_time = 0.5 * math.log((dim + second_moment) / tolerance**2)
     paper_step = tolerance**2 / (dim + second_moment)
     if math.isnan(smoothness):
@@ -172,8 +170,8 @@ def theory_plan(
     least = -smoothness if convexity is None else convexity
     assumptions += [
         f"-{smoothness:.4g} I ⪯ ∇²log π ⪯ {smoothness:.4g} I everywhere (steps, inner chains)",
-        f"-∇²log π ⪰ {least:.4g} I up to an oscillation of {oscillation:g} (log-Sobolev constants of "
-        "the posteriors: inner accuracy)",
+        f"-∇²log π ⪰ {least:.4g} I up to an oscillation of {oscillation:g} (log-Sobolev constants "
+        "of the posteriors: inner accuracy)",
         "inner chains that start within (d/2) log(L/μ) nats of their posterior (gradients)",
         f"a probability of 1 - {failure:g} over the inner draws",
     ]
@@ -201,6 +199,16 @@ def _log10_sum(log10_values: np.ndarray, counts: np.ndarray) -> float:
     return top + math.log10(float(np.sum(counts * 10 ** (log10_values - top))))
 
 
+def check_probability(name: str, value: float) -> None:
+    """Check a number.
+
+    Raises:
+        ValueError: if it is not in (0, 1).
+    """
+    if not 0 < value < 1:
+        raise ValueError(f"{name}={value!r} must lie between 0 and 1.")
+
+
 def _check(
     tolerance: float,
     dim: int,
@@ -210,9 +218,8 @@ def _check(
     convexity: float | None,
     oscillation: float,
 ) -> None:
-    for name, value in (("tolerance", tolerance), ("failure", failure)):
-        if not 0 < value < 1:
-            raise ValueError(f"{name}={value!r} must lie between 0 and 1.")
+    check_probability("tolerance", tolerance)
+    check_probability("failure", failure)
     if dim < 1:
         raise ValueError(f"dim={dim!r} must be at least 1.")
     for name, value in (("second_moment", second_moment), ("oscillation", oscillation)):
