@@ -21,13 +21,13 @@ from .pilot import climbing_pilot
 from .planning import choose_rung, make_plan
 from .requests import check_tolerance
 from .slopes import has_gradient
-from .smoothness import Spectrum, products_of_spectrum, spectrum
+from .smoothness import NUM_COARSE, NUM_FINE, Spectrum, products_of_spectrum, spectrum, valleys
 from .stages import stages
 from .theory import TheoryPlan, check_probability, theory_plan
 from .types import Array, ArrayTree, LogDensityFn, PRNGKey
 
-NUM_POINTS = 128
-"""Draws at which curvature is measured."""
+NUM_POINTS = 64
+"""Draws at which curvature is measured, and segments between them."""
 
 
 class PilotMeasured(NamedTuple):
@@ -38,7 +38,7 @@ class PilotMeasured(NamedTuple):
     scale: np.ndarray  # (dim,) its deviation
     second_moment: float  # E‖x‖² about the origin
     second_moment_error: float  # one standard error
-    smoothness: float  # largest |eigenvalue| of ∇² log π at some draws; nan without gradient
+    smoothness: float  # largest |eigenvalue| of ∇² log π that was met; nan without gradient
     convexity: float  # lowest eigenvalue of -∇² log π there
     smoothness_standardised: float  # the same where each coordinate has mean 0 and deviation 1
     convexity_standardised: float
@@ -134,8 +134,8 @@ def _measured_text(pilot: PilotMeasured) -> str:
     if np.isnan(pilot.smoothness):
         return "no L: the density has no gradient in JAX, or one that is zero"
     return (
-        f"L and the lowest curvature at {NUM_POINTS} draws of the pilot, {pilot.smoothness:.4g} "
-        f"and {pilot.convexity:.4g}: elsewhere the density may be more curved"
+        f"L and the lowest curvature, {pilot.smoothness:.4g} and {pilot.convexity:.4g}, at "
+        f"{NUM_POINTS} draws and in the valleys between them: elsewhere there may be more"
     )
 
 
@@ -149,8 +149,11 @@ def _spectrum(
     location: Array,
     scale: Array,
 ) -> Spectrum:
-    target = standardised(bind(logdensity_fn, position, data).logdensity_fn, location, scale)
-    return spectrum(rng_key, target, inward(location, scale, points))
+    density = bind(logdensity_fn, position, data).logdensity_fn
+    pair_key, vector_key = jax.random.split(rng_key)
+    between = valleys(density, points, jax.random.permutation(pair_key, points))
+    points = inward(location, scale, jnp.concatenate([points, between]))
+    return spectrum(vector_key, standardised(density, location, scale), points)
 
 
 def plan(
@@ -262,7 +265,7 @@ def plan(
             )
             for frame in frames
         ]
-        num_evals += 2 * NUM_POINTS * products_of_spectrum()
+        num_evals += 2 * NUM_POINTS * (2 * products_of_spectrum() + NUM_COARSE + NUM_FINE)
     num_pool = int(prepared.pool.position.shape[0])
     measurement = Measurement(*measured([log_weight]))
     ahead = forecast(
