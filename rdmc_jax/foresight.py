@@ -74,11 +74,11 @@ class Foresight(NamedTuple):
             ("inner draws", *map(_inner_text, sides), f"pool of {ahead.num_pool:,} points"),
             ("inner KL", *map(_accuracy_text, sides), "any: weights are exact"),
             ("evaluations", *map(_evals_text, sides), f"{ahead.evals_per_sample:,.0f} per draw"),
-            ("TV", *(f"{t.tolerance:g} by theorem" for t in sides), self._limit_text()),
+            ("TV", *map(_tv_text, sides), self._limit_text()),
         ]
         widths = [max(len(row[k]) for row in rows) + 2 for k in range(3)]
-        lines = [f"total variation {self.tolerance:g}, {self.num_samples:,} draws, {pilot.dim} "
-                 f"dimensions"]  # fmt: skip
+        asked = f"total variation {self.tolerance:g}, {self.num_samples:,} draws"
+        lines = [f"{asked}, dimension {pilot.dim}"]
         lines += [
             "".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)) + row[3]
             for row in rows
@@ -119,7 +119,7 @@ def _accuracy_text(one: TheoryPlan) -> str:
     if not np.any(known):
         return "not known"
     share = float(np.sum(one.num_same[known])) / one.num_levels
-    return f"{np.min(one.inner_accuracy[known]):.0e} and up, {share:.0%} of levels"
+    return f"{np.min(one.inner_accuracy[known]):.0e} and up, {100 * share:.2g}% of levels"
 
 
 def _evals_text(one: TheoryPlan) -> str:
@@ -128,6 +128,13 @@ def _evals_text(one: TheoryPlan) -> str:
     if np.isinf(one.log10_evals):
         return f"no bound (inner draws 10^{one.log10_inner:.1f})"
     return f"10^{one.log10_evals:.1f} per draw"
+
+
+def _tv_text(one: TheoryPlan) -> str:
+    if not one.num_levels:
+        return "not known"
+    given = "" if np.isfinite(one.log10_evals) else ", given inner draws"
+    return f"{one.tolerance:g} by theorem{given}"
 
 
 def _measured_text(pilot: PilotMeasured) -> str:

@@ -86,11 +86,6 @@ GMM4_DATA = target(
 )
 
 
-def rounded_density(x):
-    """The mixture in steps of a quarter: its gradient is zero wherever there is one."""
-    return jnp.round(4 * GMM4.logdensity_fn(x)) / 4
-
-
 TREE_POSITION = {"mu": 0.0, "rest": [jnp.zeros(1), {"b": jnp.zeros((2, 1))}]}
 TREE_KNOWN = {
     "mu": np.full(2, 300.0),

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from api_targets import GMM4_DATA, ORIGIN, default, density, rounded_density, target
+from api_targets import GMM4_DATA, ORIGIN, density, target
 
 import rdmc_jax as rj
 
@@ -64,16 +64,6 @@ def test_a_mixture_is_seen_to_be_not_concave(mixture):
     assert np.any(known) and not known[0] and np.isinf(mixture.theory.log10_evals)
 
 
-def test_the_forecast_is_near_what_a_run_then_needs(mixture):
-    ahead = mixture.pilot.forecast
-    run = default(2000, seed=1, data=GMM4_DATA, tolerance=0.1)
-    used = run.plan.accuracy.generations[run.plan.accuracy.chosen]
-    assert ahead.is_met and run.tv_limit <= 0.1
-    assert 0.25 <= ahead.num_pool / used.num_pool <= 4
-    assert 0.25 <= ahead.num_temperatures / used.num_temperatures <= 4
-    assert 0.4 < ahead.evals_per_sample / run.evals_per_sample < 2.5
-
-
 def test_a_budget_that_cannot_meet_the_tolerance_is_foreseen():
     found = foresee(GMM4_DATA, tolerance=0.01, max_evals=150)
     assert not found.pilot.forecast.is_met and "more than asked for" in found.summary()
@@ -85,14 +75,6 @@ def test_the_summary_shows_both(mixture):
     for word in ("theory", "pilot", "horizon", "no bound", "assumed", "measured", "everywhere"):
         assert word in text
     assert mixture.static.reason in text
-
-
-def test_without_gradient_there_is_no_smoothness_but_a_pilot():
-    found = rj.plan(KEY, rounded_density, jnp.zeros(2), num_samples=2000)
-    assert np.isnan(found.pilot.smoothness) and np.isnan(found.theory.smoothness)
-    assert np.isfinite(found.theory.horizon) and found.theory.num_levels == 0
-    assert "no gradient" in found.summary() and "not known" in found.summary()
-    assert 0 < found.pilot.measurement.tv_limit < 1
 
 
 @pytest.mark.parametrize(

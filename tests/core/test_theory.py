@@ -240,3 +240,15 @@ def test_forecast_without_variances_has_no_limit():
     none = Measurement(1.0, 1.0, math.inf, math.inf)
     found = forecast(none, RUNGS[1], tolerance=0.1, max_evals=None, **SIZES)
     assert np.isnan(found.tv_limit) and not found.is_met
+
+
+def test_a_plan_without_gradient_has_no_smoothness_but_a_pilot():
+    def stepped(x):
+        return jnp.round(-2 * jnp.sum(x**2)) / 4
+
+    found = rj.plan(jax.random.key(0), stepped, jnp.zeros(1), num_samples=2000, max_evals=120)
+    assert np.isnan(found.pilot.smoothness) and np.isnan(found.theory.smoothness)
+    assert np.isfinite(found.theory.horizon) and found.theory.num_levels == 0
+    assert "no gradient" in found.summary() and "not known" in found.summary()
+    assert 0 < found.pilot.measurement.tv_limit < 1
+    assert abs(found.pilot.second_moment - 1) < 0.1
