@@ -123,8 +123,8 @@ def theory_plan(
     >>> round(found.horizon, 2), found.num_levels, round(found.log10_evals)
     (2.71, 12626, 9)
 
-    Reference: the sizes of Theorem 1 of Huang et al. (2024), arXiv 2307.02037. Steps: Conforti,
-    Durmus and Gentiloni-Silveri (2023), arXiv 2308.12240, with the same martingale.
+    Reference: sizes as in Theorem 1 of Huang et al. (2024), arXiv 2307.02037. Conforti, Durmus and
+    Gentiloni-Silveri (2023), arXiv 2308.12240, also assume no more than finite Fisher information.
     """
     _check(tolerance, dim, smoothness, second_moment, failure, convexity, oscillation)
     share = 2 * tolerance**2 / SHARES
