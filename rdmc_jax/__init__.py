@@ -1,6 +1,6 @@
 """Reverse diffusion Monte Carlo in JAX: draws, weights and log Z without training."""
 
-from . import interop, metrics, problems
+from . import interop, metrics, plots, problems
 from .bijections import Bijection, box, half_line, pulled_back
 from .compose import levels, rdmc
 from .core import Plan, core
@@ -76,6 +76,7 @@ __all__ = [
     "paper",
     "plain_average",
     "plan",
+    "plots",
     "pooled_importance",
     "pooled_start",
     "problems",

@@ -124,6 +124,40 @@ def cells(position: np.ndarray, weight: np.ndarray, num_cells: int) -> np.ndarra
     return np.argmin(distance, axis=0)
 
 
+def part_weights(
+    is_in: np.ndarray, log_weight: np.ndarray, replicate: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What each replicate alone says about the weight of each part of the draws.
+
+    Args:
+        is_in: whether a draw belongs to a part, shape (num_draws, num_parts).
+        log_weight: shape (num_draws,).
+        replicate: shape (num_draws,).
+
+    Returns:
+        Weights and their standard errors, each (num_replicates, num_parts); nan for a replicate
+        without any weight.
+    """
+    w = relative_weights(log_weight)
+    pooled = (w / np.sum(w)) @ is_in
+    shares, errors = [], []
+    for label in np.unique(replicate):
+        is_own = replicate == label
+        own = np.where(is_own, w, 0.0)
+        if not np.any(own > 0):
+            shares.append(np.full(pooled.shape, np.nan))
+            errors.append(shares[-1])
+            continue
+        own = own / np.sum(own)
+        shares.append(own @ is_in)
+        plain = np.sqrt(own**2 @ (is_in - shares[-1][None, :]) ** 2)
+        # a cell that one replicate does not have seems to have no error there: what all together
+        # say about it has
+        size = weight_ess(log_weight[is_own])
+        errors.append(np.maximum(plain, np.sqrt(np.maximum(pooled * (1 - pooled), 0.0) / size)))
+    return np.stack(shares), np.stack(errors)
+
+
 class Disagreement(NamedTuple):
     """Where two replicates differ most about the weight of one part of the draws."""
 
@@ -155,16 +189,7 @@ def disagreement(
         [cells(position, w / np.sum(w), k)[:, None] == np.arange(k)[None, :] for k in NUM_CELLS],
         axis=1,
     )
-    shares, errors = [], []
-    for label, size in zip(labels, sizes, strict=True):
-        own = np.where(replicate == label, w, 0.0)
-        own = own / np.sum(own)
-        shares.append(own @ is_in)
-        plain = np.sqrt(own**2 @ (is_in - shares[-1][None, :]) ** 2)
-        # a cell that one replicate does not have seems to have no error there: what all together
-        # say about it has
-        pooled = (w / np.sum(w)) @ is_in
-        errors.append(np.maximum(plain, np.sqrt(pooled * (1 - pooled) / size)))
+    shares, errors = part_weights(is_in, log_weight, replicate)
     for (p, error), (q, other) in itertools.combinations(zip(shares, errors, strict=True), 2):
         gap = np.abs(p - q)
         distance = np.where(gap > SMALL, gap / np.hypot(error, other), 0.0)

@@ -96,27 +96,36 @@ def kl_bound(log_weight: np.ndarray) -> float:
     return float(log_mean_exp(log_weight) - np.mean(log_weight))
 
 
-def pareto_k(log_weight: np.ndarray) -> float:
-    """Shape of a generalised Pareto law fitted to the largest weights.
+class Tail(NamedTuple):
+    """Generalised Pareto law of the excess over a threshold, fitted to the largest weights."""
 
-    Below 0.5 the weights have finite variance; above 0.7 estimates with them are unreliable.
+    k: float  # shape: nan where there are too few draws, -inf where the weights have no tail
+    scale: float
+    threshold: float  # in units of the mean weight
+    size: int  # number of weights above it
+
+
+def pareto_tail(log_weight: np.ndarray) -> Tail:
+    """Generalised Pareto law fitted to the largest weights over their mean.
 
     Args:
         log_weight: shape (num_samples,).
 
     Returns:
-        k, or nan with fewer than 25 draws.
+        `Tail`; its scale is nan where there is nothing to fit.
 
     Reference: Zhang and Stephens (2009), Technometrics 51, Section 3; with the prior of
     Vehtari et al. (2024), arXiv 1507.02646.
     """
     w = np.sort(relative_weights(log_weight))
     if w.size < 25:
-        return float("nan")
+        return Tail(float("nan"), float("nan"), float("nan"), 0)
     tail = min(int(np.ceil(3 * np.sqrt(w.size))), w.size // 5)
-    excess = w[-tail:] - w[-tail - 1]
+    threshold = w[-tail - 1]
+    excess = w[-tail:] - threshold
     if excess[-1] <= 1e-12 * w[-1] or excess[0] < 0:
-        return float("-inf")  # no tail at all: weights are equal
+        # no tail at all: weights are equal
+        return Tail(float("-inf"), float("nan"), float(threshold), tail)
     excess = np.maximum(excess, 1e-12 * excess[-1])
     num_grid = 30 + int(np.sqrt(tail))
     quartile = excess[int(tail / 4 + 0.5) - 1]
@@ -128,4 +137,18 @@ def pareto_k(log_weight: np.ndarray) -> float:
     weight = 1 / np.sum(np.exp(np.clip(likelihood - likelihood[:, None], -700, 700)), axis=1)
     best = np.sum(grid * weight) / np.sum(weight)
     k = np.mean(np.log1p(-best * excess))
-    return float((tail * k + 5) / (tail + 10))
+    return Tail(float((tail * k + 5) / (tail + 10)), float(-k / best), float(threshold), tail)
+
+
+def pareto_k(log_weight: np.ndarray) -> float:
+    """Shape of a generalised Pareto law fitted to the largest weights; see `pareto_tail`.
+
+    Below 0.5 the weights have finite variance; above 0.7 estimates with them are unreliable.
+
+    Args:
+        log_weight: shape (num_samples,).
+
+    Returns:
+        k, or nan with fewer than 25 draws.
+    """
+    return pareto_tail(log_weight).k

@@ -14,7 +14,6 @@ is ``(w/Z - 1) - (log w - E log w)``. What is left is a bias of one over the num
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtri, stdtrit  # of scipy, which jax itself needs
 
 from .diagnostics import kl_bound, relative_weights, tv_bound
 
@@ -35,6 +34,8 @@ def t_quantile(num_replicates: int, level: float) -> float:
     >>> round(t_quantile(4, 0.95), 3)
     2.353
     """
+    from scipy.special import stdtrit  # of scipy, which jax needs too; half the time of an import
+
     return float(stdtrit(num_replicates - 1, level))
 
 
@@ -96,6 +97,8 @@ def limit(
     Returns:
         `Limit`; infinite for one draw.
     """
+    from scipy.special import ndtri
+
     if influence.size < 2:
         return Limit(estimate, float("inf"), float("inf"))
     labels, numbers = np.unique(replicate, return_inverse=True)

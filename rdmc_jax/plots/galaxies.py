@@ -1,57 +1,21 @@
-"""Pictures of weighted draws; matplotlib is imported when one is made."""
+"""The galaxies: their predictive density, and the weights of the labellings."""
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .border import ravel_ensemble
-from .draws import Draws
-from .types import Array, ArrayTree
+from ..draws import Draws
+from ..types import Array, ArrayTree
+from .canvas import BLUE, GREY, ORANGE, new_figure
+from .columns import weighted_quantile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-BLUE, ORANGE, GREY = "#2a6f97", "#d1495b", "#c9ced6"
-
-
-def _figure(num_columns: int, **options: Any) -> tuple["Figure", Any]:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "plots need matplotlib: install rdmc_jax[plot] (pip install 'rdmc_jax[plot]')."
-        ) from error
-    # no pyplot: no global state, no display needed
-    figure = Figure(layout="constrained", **options)
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(1, num_columns, squeeze=False)[0]
-
-
-def weighted_quantile(values: np.ndarray, weights: np.ndarray, levels: list[float]) -> np.ndarray:
-    """Quantiles of weighted values, column by column.
-
-    Args:
-        values: shape (num_samples, num_columns).
-        weights: normalised, shape (num_samples,).
-        levels: probabilities.
-
-    Returns:
-        Shape (num_levels, num_columns).
-
-    >>> weighted_quantile(np.array([[0.0], [5.0]]), np.array([0.9, 0.1]), [0.5]).tolist()
-    [[0.0]]
-    """
-    order = np.argsort(values, axis=0)
-    cumulative = np.cumsum(weights[order], axis=0)
-    columns = np.arange(values.shape[1])
-    rows = [np.argmax(cumulative >= level * cumulative[-1], axis=0) for level in levels]
-    return np.stack([values[order[row, columns], columns] for row in rows])
 
 
 def predictive(
@@ -123,7 +87,7 @@ def galaxy_picture(
     Returns:
         A figure; ``figure.savefig(path)`` writes it.
     """
-    from .problems.galaxies import GALAXY_VELOCITIES
+    from ..problems.galaxies import GALAXY_VELOCITIES
 
     def density(position: ArrayTree, velocity: Array) -> Array:
         log_ratio = jnp.append(position["log_ratio"], jnp.zeros((1,)))
@@ -133,7 +97,7 @@ def galaxy_picture(
         z = (velocity[None, :] - position["mean"][:, None]) / deviation
         return jnp.sum(weight * jnp.exp(-0.5 * z**2) / (deviation * math.sqrt(2 * math.pi)), axis=0)
 
-    figure, (left, right) = _figure(2, figsize=(11, 4.2), dpi=150)
+    figure, ((left, right),) = new_figure(1, 2, (11, 4.2))
     grid = np.linspace(7.0, 37.0, 400, dtype=np.float32)
     predictive(left, draws, density, grid, GALAXY_VELOCITIES, "velocity (1000 km/s)")
     left.set_title(f"log Z = {draws.log_normalizer:.2f} ± {draws.log_normalizer_error:.2f}")
@@ -152,32 +116,3 @@ def _orderings(num_modes: int) -> list[str]:
         if math.factorial(size) == num_modes:
             return ["".join(str(k + 1) for k in order) for order in permutations(range(size))]
     return [str(k) for k in range(num_modes)]
-
-
-def marginals(draws: Draws, *, max_columns: int = 4) -> "Figure":
-    """Weighted histograms of the first coordinates.
-
-    Args:
-        draws: any draws.
-        max_columns: number of coordinates shown at most.
-
-    Returns:
-        A figure; ``figure.savefig(path)`` writes it.
-    """
-    x = np.asarray(ravel_ensemble(draws.position))
-    leaves = jax.tree_util.tree_leaves_with_path(draws.position)
-    names = []
-    for path, leaf in leaves:
-        name, size = jax.tree_util.keystr(path), int(np.prod(leaf.shape[1:]))
-        names += [name or "x"] if leaf.ndim == 1 else [f"{name or 'x'}[{k}]" for k in range(size)]
-    count = min(max_columns, x.shape[1])
-    figure, columns = _figure(count, figsize=(3.2 * count, 3.0), dpi=150)
-    for k, axes in enumerate(columns):
-        low, high = weighted_quantile(x[:, k : k + 1], draws.weights, [0.001, 0.999])[:, 0]
-        axes.hist(
-            x[:, k], bins=60, range=(low, high), weights=draws.weights, density=True, color=BLUE
-        )
-        axes.set(xlabel=names[k], yticks=[])
-        axes.spines[["top", "right", "left"]].set_visible(False)
-    figure.suptitle(f"log Z = {draws.log_normalizer:.3f} ± {draws.log_normalizer_error:.3f}")
-    return figure
