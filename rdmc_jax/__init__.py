@@ -20,6 +20,7 @@ from .estimators import (
     zero_variance,
 )
 from .finishes import annealed, gaussian_finish, identity
+from .foresight import Foresight, plan
 from .grids import log_snr_grid, time_grid
 from .kernels import hmc, mala, random_walk, ula, uld
 from .many import ManyDraws, sample_many
@@ -36,6 +37,7 @@ __all__ = [
     "Bijection",
     "Draws",
     "Finding",
+    "Foresight",
     "ManyDraws",
     "Plan",
     "RDMCWarning",
@@ -73,6 +75,7 @@ __all__ = [
     "ornstein_uhlenbeck",
     "paper",
     "plain_average",
+    "plan",
     "plots",
     "pooled_importance",
     "pooled_start",

@@ -165,7 +165,7 @@ def sample(
     num_samples = whole(num_samples)
     key = typed_key(rng_key)
     position = checked_example(logdensity_fn, position, data)
-    known = _known(known_positions, position)
+    known = checked_known(known_positions, position)
     where = position if known is None else jax.tree.map(lambda leaf: leaf[0], known)
     can_climb = has_gradient(logdensity_fn, where, data)
     plan = make_plan(
@@ -205,7 +205,12 @@ def sample(
     )
 
 
-def _known(known: ArrayTree | None, position: ArrayTree) -> ArrayTree | None:
+def checked_known(known: ArrayTree | None, position: ArrayTree) -> ArrayTree | None:
+    """The points that the user knows as arrays like the position, or None.
+
+    Raises:
+        ValueError: for leaves of another shape, or values that are not finite.
+    """
     if known is None:
         return None
     shapes = jax.tree.map(lambda leaf: jnp.shape(leaf)[1:], known)

@@ -32,7 +32,12 @@ DISCARDED = 2**32 - 1
 """Folded into the key of the first replicate for the ensemble that decides the budget."""
 
 
-def _check_prepared(prepared: Prepared) -> None:
+def check_prepared(prepared: Prepared) -> None:
+    """Check what a pilot found.
+
+    Raises:
+        ValueError: if the density was finite nowhere.
+    """
     low, high = prepared.logdensity_range
     if low > high:
         raise ValueError(
@@ -40,6 +45,11 @@ def _check_prepared(prepared: Prepared) -> None:
             f"({int(prepared.pool.num_nonfinite)} values were nan, infinite or -inf). Pass a "
             "position, or known_positions, where the density is positive."
         )
+
+
+def pilot_shape(plan: Plan) -> Plan:
+    """A plan without what is no part of the pilot's program, so that it compiles once."""
+    return plan._replace(num_replicates=0, num_ensembles=0, reason="", max_evals=None, richer=())
 
 
 def _chunks(num_ensembles: int, num_particles: int, chunk_size: int | None) -> int:
@@ -75,8 +85,7 @@ def run_plan(
     parts: list[tuple[int, Result]] = []
     prepares: list[Prepared] = []
     discarded: list[Result] = []
-    # counts of draws are not part of the pilot's program
-    shape = plan._replace(num_replicates=0, num_ensembles=0, reason="", max_evals=None, richer=())
+    shape = pilot_shape(plan)
     complete = True
     store = nowhere
     if checkpoint is not None:
@@ -89,7 +98,7 @@ def run_plan(
         own = jax.random.fold_in(jax.random.fold_in(key, replicate), 0)
         prepared = programs.prepare(f"replicate{replicate}", own, shape)
         prepares.append(prepared)
-        _check_prepared(prepared)
+        check_prepared(prepared)
         return prepared
 
     def thrown_away(replicate: int, number: int, prepared: Prepared, method: Method) -> Result:

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from api_targets import GMM4, GMM4_DATA, default
+from api_targets import GMM4, GMM4_DATA, ORIGIN, default, density
 
 import rdmc_jax as rj
 
@@ -55,3 +55,15 @@ def test_a_tolerance_that_the_budget_cannot_meet_is_reported():
     codes = [code for code, _ in d.findings()]
     assert "R114" in codes
     assert "max_evals" in d.plan.accuracy.stopped
+
+
+def test_a_plan_foresees_what_the_run_then_needed(met):
+    found = rj.plan(jax.random.key(1), density, ORIGIN, data=GMM4_DATA, num_samples=2000)
+    ahead = found.pilot.forecast
+    record = met.plan.accuracy
+    used = record.generations[record.chosen]
+    # one ensemble is half of what the first generation is judged by
+    assert ahead.is_met
+    assert 0.25 <= ahead.num_pool / used.num_pool <= 4
+    assert 0.25 <= ahead.num_temperatures / used.num_temperatures <= 4
+    assert 0.4 < ahead.evals_per_sample / met.evals_per_sample < 2.5
