@@ -303,7 +303,7 @@ def test_a_damaged_record_is_taken_from_the_parts(content, whole, copy):
 
 def test_the_record_says_what_the_run_is(finished):
     record = json.loads((finished / "run.json").read_text())
-    assert record["shown"] == {"num_samples": 600} and len(record["density"]) == 4
+    assert record["shown"] == {"num_samples": 600} and len(record["density"]) == 16
     assert record["density"][0] == pytest.approx(-np.log(2 * np.pi), rel=1e-6)
 
 
