@@ -23,7 +23,7 @@ import numpy as np
 from .border import value_at
 from .described import described, digest
 from .diagnostics import RDMCWarning
-from .parts import read_part, write_file, write_part
+from .parts import Part, read_part, write_file, write_part
 from .types import ArrayTree, LogDensityFn, PRNGKey
 
 FORMAT = 2
@@ -38,13 +38,18 @@ ROUNDING = 16.0
 class Checkpoint(NamedTuple):
     """Where finished parts go; `nowhere` keeps nothing."""
 
-    load: Callable[[str, Callable[[], ArrayTree]], ArrayTree | None]
-    """``(name, shapes)``, the latter a function that returns the part's structure; None: not
-    there."""
-    save: Callable[[str, ArrayTree], None]
+    load: Callable[[str, str, Callable[[], ArrayTree]], ArrayTree | None]
+    """``(name, origin, shapes)``, the last a function that returns the part's structure; None: not
+    there, or made of something else."""
+    save: Callable[[str, str, ArrayTree], None]
+    """``(name, origin, part)``"""
+    origin: Callable[..., str]
+    """A digest of what a part is made of, beside what the run was called with."""
 
 
-nowhere = Checkpoint(lambda name, shapes: None, lambda name, part: None)
+nowhere = Checkpoint(
+    lambda name, origin, shapes: None, lambda name, origin, part: None, lambda *parts: ""
+)
 
 
 def _probes(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any) -> list[float]:
@@ -201,7 +206,7 @@ def open_checkpoint(
                 )
             has_warned = True
 
-    def load(name: str, shapes: Callable[[], ArrayTree]) -> ArrayTree | None:
+    def load(name: str, origin: str, shapes: Callable[[], ArrayTree]) -> ArrayTree | None:
         file = folder / f"{name}.npz"
         if not file.exists():
             return None
@@ -210,6 +215,8 @@ def open_checkpoint(
             part = read_part(file)
             if part.record != record:
                 raise ValueError("belongs to another run")
+            if part.origin != origin:
+                raise ValueError("was made with another method or pool than the run has now")
             have = [(leaf.shape, leaf.dtype) for leaf in part.leaves]
             if have != [(leaf.shape, leaf.dtype) for leaf in wanted]:
                 raise ValueError("has another structure than this version of the library writes")
@@ -218,10 +225,10 @@ def open_checkpoint(
             return None
         return jax.tree.unflatten(structure, part.leaves)
 
-    def save(name: str, part: ArrayTree) -> None:
+    def save(name: str, origin: str, part: ArrayTree) -> None:
         leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(part)]
-        attempt(write_part, folder / f"{name}.npz", record, leaves)
+        attempt(write_part, folder / f"{name}.npz", Part(record, origin, leaves))
 
     if not (folder / RECORD).exists() or (folder / RECORD).read_text() != record:
         attempt(write_file, folder / RECORD, record.encode())
-    return Checkpoint(load, save)
+    return Checkpoint(load, save, lambda *parts: digest(*map(described, parts)))

@@ -91,9 +91,16 @@ def _array(array: np.ndarray) -> str:
 
 
 def _object(value: Any, inner: Any) -> str:
-    leaves, structure = jax.tree.flatten(value)
-    if len(leaves) != 1 or leaves[0] is not value:
-        return f"{inner(type(value))} {structure} {inner(leaves)}"
+    flat: Any = jax.tree.flatten(value, is_leaf=lambda one: one is not value)
+    children, structure = flat
+    node = structure.node_data()
+    if node is not None:
+        beside = list(node[1]) if isinstance(node[1], tuple) else [node[1]]
+        found = [list(map(inner, part)) for part in (children, beside)]
+        if is_foreign(type(value)):
+            # some libraries (NumPyro) keep their fields in the order of a set
+            found = [sorted(part) for part in found]
+        return f"{inner(type(value))}({found})"
     # of other objects nothing is known for sure; a default repr would say where they lie in memory
     kind = type(value)
     held = {
