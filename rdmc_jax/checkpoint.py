@@ -8,7 +8,9 @@ and nothing finished is written twice. Each holds its own checksum and the recor
 import contextlib
 import importlib.metadata
 import json
+import math
 import os
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -21,37 +23,44 @@ import numpy as np
 from .border import value_at
 from .described import described, digest
 from .diagnostics import RDMCWarning
-from .parts import read_part, write_file, write_part
+from .parts import Part, read_part, write_file, write_part
 from .types import ArrayTree, LogDensityFn, PRNGKey
 
-FORMAT = 1
+FORMAT = 2
 RECORD = "run.json"
-PROBES = 4
+DENSITY = "logdensity_fn or what it refers to"
+PROBES = 16
 """Points at which the density of the folder and that of the call are compared."""
-ROUNDING = 4.0
+ROUNDING = 16.0
 """Units in the last place by which two machines may differ in the density of one point."""
 
 
 class Checkpoint(NamedTuple):
     """Where finished parts go; `nowhere` keeps nothing."""
 
-    load: Callable[[str, Callable[[], ArrayTree]], ArrayTree | None]
-    """``(name, shapes)``, the latter a function that returns the part's structure; None: not
-    there."""
-    save: Callable[[str, ArrayTree], None]
+    load: Callable[[str, str, Callable[[], ArrayTree]], ArrayTree | None]
+    """``(name, origin, shapes)``, the last a function that returns the part's structure; None: not
+    there, or made of something else."""
+    save: Callable[[str, str, ArrayTree], None]
+    """``(name, origin, part)``"""
+    origin: Callable[..., str]
+    """A digest of what a part is made of, beside what the run was called with."""
 
 
-nowhere = Checkpoint(lambda name, shapes: None, lambda name, part: None)
+nowhere = Checkpoint(
+    lambda name, origin, shapes: None, lambda name, origin, part: None, lambda *parts: ""
+)
 
 
 def _probes(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any) -> list[float]:
-    """The density at the example position and at fixed steps from it."""
+    """The density at the example position and at fixed steps from it, of all sizes."""
     leaves, structure = jax.tree.flatten(position)
     values = []
     for k in range(PROBES):
         rng = np.random.default_rng(k)
+        size = 0.0 if k == 0 else 2.0 ** (k - 6)  # 1/32 ... 512
         moved = [
-            jnp.asarray(leaf + 0.5 * k * rng.standard_normal(np.shape(leaf)), leaf.dtype)
+            jnp.asarray(leaf + size * rng.standard_normal(np.shape(leaf)), leaf.dtype)
             for leaf in leaves
         ]
         value = value_at(logdensity_fn, jax.tree.unflatten(structure, moved), data)
@@ -61,9 +70,10 @@ def _probes(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any) -> list
 
 def _record(config: dict[str, Any], values: list[float], dtype: Any) -> dict[str, Any]:
     described_config = {name: digest(described(value)) for name, value in config.items()}
-    # another version may be another algorithm
+    # another version may be another algorithm, and another Python has other code
     for package in ("rdmc_jax", "jax"):
         described_config[f"{package} version"] = importlib.metadata.version(package)
+    described_config["Python version"] = ".".join(map(str, sys.version_info[:2]))
     shown = {k: v for k, v in config.items() if isinstance(v, int)}
     return {
         "format": FORMAT,
@@ -74,29 +84,32 @@ def _record(config: dict[str, Any], values: list[float], dtype: Any) -> dict[str
     }
 
 
-def _same_values(was: list[float], now: list[float], dtype: str) -> bool:
-    a, b = np.asarray(was, float), np.asarray(now, float)
-    if a.shape != b.shape:
-        return False
-    room = ROUNDING * float(jnp.finfo(dtype).eps) * np.maximum(1.0, np.abs(np.nan_to_num(a)))
-    # equal first: infinities and nan have no difference
-    close = np.abs(np.nan_to_num(a) - np.nan_to_num(b)) <= room
-    return bool(np.all(close & (np.isfinite(a) == np.isfinite(b))))
+def _is_same_value(was: float, now: float, dtype: str) -> bool:
+    if was == now or (math.isnan(was) and math.isnan(now)):
+        return True
+    room = ROUNDING * float(jnp.finfo(dtype).eps) * max(1.0, abs(was))
+    return math.isfinite(was) and abs(was - now) <= room
 
 
-def _refuse_changed(folder: Path, was: dict[str, Any], now: dict[str, Any]) -> None:
+def _changed(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    if was.get("format") != FORMAT:
+        return [f"the folder's format (was {was.get('format')}, is {FORMAT})"]
     changed = []
     for name in sorted(set(was["config"]) | set(now["config"])):
         if was["config"].get(name) != now["config"].get(name):
             values = [record["shown"].get(name) for record in (was, now)]
             is_known = None not in values
             changed.append(f"{name} (was {values[0]}, is {values[1]})" if is_known else name)
-    if not changed and not _same_values(was["density"], now["density"], now["dtype"]):
-        pairs = zip(was["density"], now["density"], strict=True)
-        old, new = next((a, b) for a, b in pairs if not _same_values([a], [b], now["dtype"]))
-        changed.append(f"the density (was {old!r} at a fixed point, is {new!r})")
-    if was.get("format") != FORMAT:
-        changed = [f"the folder's format (was {was.get('format')}, is {FORMAT})"]
+    # at another position, or with other data, other values say nothing more
+    if set(changed) <= {DENSITY}:
+        for a, b in zip(was["density"], now["density"], strict=True):
+            if not _is_same_value(a, b, now["dtype"]):
+                return [*changed, f"the density (was {a!r} at a fixed point, is {b!r})"]
+    return changed
+
+
+def _refuse_changed(folder: Path, was: dict[str, Any], now: dict[str, Any]) -> None:
+    changed = _changed(was, now)
     if changed:
         raise ValueError(
             f"checkpoint={str(folder)!r} holds another run: changed since are "
@@ -140,7 +153,7 @@ def open_checkpoint(
     Args:
         path: folder; made if it is not there.
         rng_key: of the run.
-        logdensity_fn: compared by its values at fixed points.
+        logdensity_fn: compared by its code, that of what it calls, and its values at fixed points.
         position: example position.
         data: passed to the density if not None.
         config: everything else that decides about the draws, by name.
@@ -166,7 +179,13 @@ def open_checkpoint(
         raise ValueError(f"checkpoint={str(path)!r} is a file, but must name a folder.")
     folder.mkdir(parents=True, exist_ok=True)
     values = _probes(logdensity_fn, position, data)
-    config = {"rng_key": rng_key, "position": position, "data": data, **config}
+    config = {
+        "rng_key": rng_key,
+        "position": position,
+        "data": data,
+        DENSITY: logdensity_fn,
+        **config,
+    }
     now = _record(config, values, jax.tree.leaves(position)[0].dtype)
     found = _found_record(folder)
     if found is not None:
@@ -187,7 +206,7 @@ def open_checkpoint(
                 )
             has_warned = True
 
-    def load(name: str, shapes: Callable[[], ArrayTree]) -> ArrayTree | None:
+    def load(name: str, origin: str, shapes: Callable[[], ArrayTree]) -> ArrayTree | None:
         file = folder / f"{name}.npz"
         if not file.exists():
             return None
@@ -196,6 +215,8 @@ def open_checkpoint(
             part = read_part(file)
             if part.record != record:
                 raise ValueError("belongs to another run")
+            if part.origin != origin:
+                raise ValueError("was made with another method or pool than the run has now")
             have = [(leaf.shape, leaf.dtype) for leaf in part.leaves]
             if have != [(leaf.shape, leaf.dtype) for leaf in wanted]:
                 raise ValueError("has another structure than this version of the library writes")
@@ -204,10 +225,10 @@ def open_checkpoint(
             return None
         return jax.tree.unflatten(structure, part.leaves)
 
-    def save(name: str, part: ArrayTree) -> None:
+    def save(name: str, origin: str, part: ArrayTree) -> None:
         leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(part)]
-        attempt(write_part, folder / f"{name}.npz", record, leaves)
+        attempt(write_part, folder / f"{name}.npz", Part(record, origin, leaves))
 
     if not (folder / RECORD).exists() or (folder / RECORD).read_text() != record:
         attempt(write_file, folder / RECORD, record.encode())
-    return Checkpoint(load, save)
+    return Checkpoint(load, save, lambda *parts: digest(*map(described, parts)))

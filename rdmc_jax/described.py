@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from .references import Reference, is_foreign, methods, references
+
 
 def digest(*texts: str) -> str:
     """A short hash of texts."""
@@ -17,12 +19,13 @@ def digest(*texts: str) -> str:
 def described(value: Any) -> str:
     """A text that is equal for equal compositions, in any process.
 
-    Functions are their module, name, code and what they close over; arrays their type and content;
-    records and PyTrees their parts. That is how a method, a tuple of closures, can be compared with
-    the one of a run that was killed.
+    Functions are their module, name, code, what they close over, and the global functions,
+    classes, numbers and arrays that they name, if these are neither of this library nor of an
+    installed one; arrays their type and content; records and PyTrees their parts. That is how a
+    method, a tuple of closures, or a density can be compared with the one of a run that was killed.
 
     Args:
-        value: plans, methods, PyTrees, numbers.
+        value: densities, plans, methods, PyTrees, numbers.
 
     Returns:
         The text; long, so `digest` it.
@@ -32,56 +35,128 @@ def described(value: Any) -> str:
     >>> described(step(1)) == described(step(1)), described(step(1)) == described(step(2))
     (True, False)
     """
-    return _described(value, ())
+    return _described(value, (), {})
 
 
-def _described(value: Any, above: tuple[int, ...]) -> str:
+Known = dict[int, tuple[Any, str]]
+"""Functions and classes that were described, by id, and held so that it is not given again."""
+
+
+def _described(value: Any, above: tuple[int, ...], known: Known) -> str:
     if value is None or isinstance(value, bool | int | float | complex | str | bytes | np.generic):
         return repr(value)
     if id(value) in above:
         return "itself"  # recursive functions close over themselves
+    if id(value) in known:
+        return known[id(value)][1]
     above = (*above, id(value))
 
     def inner(part: Any) -> str:
-        return _described(part, above)
+        return _described(part, above, known)
 
+    if isinstance(value, types.FunctionType | type):
+        text = (
+            _function(value, inner)
+            if isinstance(value, types.FunctionType)
+            else _class(value, inner)
+        )
+        known[id(value)] = (value, text)
+        return text
     if isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
         return f"key {jax.random.key_impl(value)} {inner(jax.random.key_data(value))}"
     if isinstance(value, jax.Array | np.ndarray):
-        array = np.asarray(value)
-        content = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
-        return f"{array.dtype}{array.shape} {content}"
+        return _array(np.asarray(value))
     if isinstance(value, functools.partial):
         return f"partial({inner(value.func)}, {inner(value.args)}, {inner(value.keywords)})"
+    if isinstance(value, types.MethodType):
+        return f"method({inner(value.__func__)}, {inner(value.__self__)})"
     if hasattr(value, "__wrapped__"):
         return inner(value.__wrapped__)  # a cache or a compiled program around a function
-    if isinstance(value, types.FunctionType):
-        return _function(value, inner)
+    if isinstance(value, types.ModuleType):
+        return f"module {value.__name__}"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{inner(k)}: {inner(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, set | frozenset):
+        return f"{type(value).__name__}({', '.join(sorted(map(inner, value)))})"
     if isinstance(value, tuple | list):
-        return f"{type(value).__name__}({', '.join(map(inner, value))})"
-    if isinstance(value, type):
-        return f"{value.__module__}.{value.__qualname__}"
-    leaves, structure = jax.tree.flatten(value)
-    if len(leaves) != 1 or leaves[0] is not value:
-        return f"{structure} {inner(leaves)}"
+        return f"{inner(type(value))}({', '.join(map(inner, value))})"
+    return _object(value, inner)
+
+
+def _array(array: np.ndarray) -> str:
+    if array.dtype == object:  # whose bytes are addresses
+        return f"object{array.shape}"
+    content = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+    return f"{array.dtype}{array.shape} {content}"
+
+
+def _object(value: Any, inner: Any) -> str:
+    flat: Any = jax.tree.flatten(value, is_leaf=lambda one: one is not value)
+    children, structure = flat
+    node = structure.node_data()
+    if node is not None:
+        beside = list(node[1]) if isinstance(node[1], tuple) else [node[1]]
+        found = [list(map(inner, part)) for part in (children, beside)]
+        if is_foreign(type(value)):
+            # some libraries (NumPyro) keep their fields in the order of a set
+            found = [sorted(part) for part in found]
+        return f"{inner(type(value))}({found})"
     # of other objects nothing is known for sure; a default repr would say where they lie in memory
-    name = f"{type(value).__module__}.{type(value).__qualname__}"
-    return f"{name}({inner(vars(value))})" if hasattr(value, "__dict__") else name
+    kind = type(value)
+    held = {
+        name: getattr(value, name)
+        for one in kind.__mro__
+        for name in _slots(one)
+        if hasattr(value, name)
+    }
+    held |= {
+        name: part
+        for name, part in getattr(value, "__dict__", {}).items()
+        if not isinstance(getattr(kind, name, None), functools.cached_property)
+    }
+    return f"{inner(kind)}({inner(held)})"
+
+
+def _slots(kind: type) -> tuple[str, ...]:
+    names = kind.__dict__.get("__slots__", ())
+    names = (names,) if isinstance(names, str) else tuple(names)
+    return tuple(name for name in names if name not in ("__dict__", "__weakref__"))
+
+
+def _class(kind: type, inner: Any) -> str:
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    own = methods(kind)
+    return f"{name}:{digest(*(f'{key} {inner(one)}' for key, one in own.items()))}" if own else name
 
 
 def _function(function: types.FunctionType, inner: Any) -> str:
-    code = function.__code__
-    body = digest(*_code(code))
-    closed = [inner(cell.cell_contents) for cell in function.__closure__ or ()]
-    given = [inner(function.__defaults__), inner(function.__kwdefaults__)]
-    return f"{function.__module__}.{function.__qualname__}:{body}({', '.join(closed + given)})"
+    parts = [*_code(function.__code__, inner)]
+    for cell in function.__closure__ or ():
+        try:
+            parts.append(inner(cell.cell_contents))
+        except ValueError:  # what is defined later
+            parts.append("empty")
+    parts += [inner(function.__defaults__), inner(function.__kwdefaults__)]
+    parts += [f"{one.name}={_reference(one, inner)}" for one in references(function)]
+    return f"{function.__module__}.{function.__qualname__}:{digest(*parts)}"
 
 
-def _code(code: types.CodeType) -> list[str]:
+def _reference(found: Reference, inner: Any) -> str:
+    value = found.value
+    if is_foreign(value):
+        return getattr(
+            value, "__qualname__", f"{type(value).__module__}.{type(value).__qualname__}"
+        )
+    if isinstance(value, list | dict | set):
+        # whole numbers and truth in them change when functions count their calls, say
+        leaves = jax.tree.leaves(sorted(value, key=repr) if isinstance(value, set) else value)
+        return inner([leaf for leaf in leaves if not isinstance(leaf, int)])
+    return inner(value)
+
+
+def _code(code: types.CodeType, inner: Any) -> list[str]:
     """What a function does, and all functions within it, but not where it was written."""
     constants = [one for one in code.co_consts if not isinstance(one, types.CodeType)]
     nested = [one for one in code.co_consts if isinstance(one, types.CodeType)]
-    own = [code.co_code.hex(), repr(code.co_names), repr(constants)]
-    return own + [text for one in nested for text in _code(one)]
+    own = [code.co_code.hex(), repr(code.co_names), inner(constants)]
+    return own + [text for one in nested for text in _code(one, inner)]

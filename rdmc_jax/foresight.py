@@ -9,9 +9,9 @@ import numpy as np
 
 from .border import bind, dimension, inward, ravel_ensemble, standardised
 from .checkpoint import nowhere
+from .checks import checked_example, checked_known, typed_key, whole
 from .core import Plan
 from .diagnostics import relative_weights, weight_ess
-from .driver import checked_example, checked_known, typed_key, whole
 from .execution import DISCARDED, check_prepared, pilot_shape
 from .forecast import Forecast, Measurement, forecast
 from .generations import measured

@@ -11,10 +11,10 @@ import numpy as np
 
 from . import diagnostics
 from .border import dimension
+from .checks import check_method, checked_example, listed, typed_key, whole
 from .compose import Method
 from .core import Plan, Result, ensemble, prepare
 from .diagnostics import Finding, RDMCWarning
-from .driver import checked_example, typed_key, whole
 from .findings import LOW_ESS, LOW_ESS_SHARE
 from .gradient_free import gradient_free_pilot
 from .pilot import climbing_pilot
@@ -57,10 +57,9 @@ class ManyDraws:
         low = np.flatnonzero((ess < min(LOW_ESS, 0.5 * num)) | (ess < LOW_ESS_SHARE * num))
         if not low.size:
             return []
-        shown = ", ".join(map(str, low[:10])) + (", ..." if low.size > 10 else "")
         text = (
             f"{low.size} of {ess.size} data sets have too few effective draws (the worst "
-            f"{np.min(ess):.0f} of {num}): {shown}. Run sample() on each of these."
+            f"{np.min(ess):.0f} of {num}): {listed(low)}. Run sample() on each of these."
         )
         return [Finding("R103", text)]
 
@@ -144,7 +143,7 @@ def sample_many(
 
     Raises:
         TypeError: as `sample`.
-        ValueError: as `sample`, and for data without a common leading axis.
+        ValueError: as `sample`, naming the data sets, and for data without a common leading axis.
 
     >>> import rdmc_jax as rj
     >>> density = lambda x, data: -0.5 * jnp.sum((x - data) ** 2)
@@ -155,13 +154,15 @@ def sample_many(
     >>> len(draws), draws[1].position.shape
     (2, (50, 1))
     """
+    check_method(method, max_evals)
     key, num_samples, num = typed_key(rng_key), whole(num_samples), _num_datasets(data)
     if chunk_size is None:
         chunk_size = 1 if jax.default_backend() == "cpu" else 32
     if chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1 data set, but got {chunk_size}.")
-    first = jax.tree.map(lambda leaf: jnp.asarray(leaf)[0], data)
-    position = checked_example(logdensity_fn, position, first)
+    data = jax.tree.map(jnp.asarray, data)
+    position = checked_example(logdensity_fn, position, data, is_many=True)
+    first = jax.tree.map(lambda leaf: leaf[0], data)
     can_climb = has_gradient(logdensity_fn, position, first)
     plan = make_plan(
         dim=dimension(position),
@@ -178,7 +179,7 @@ def sample_many(
         # the last chunk repeats data sets rather than compile a program of its own
         index = np.minimum(np.arange(start, start + size), num - 1)
         keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.asarray(index))
-        chunk = jax.tree.map(lambda leaf, index=index: jnp.asarray(leaf)[index], data)
+        chunk = jax.tree.map(lambda leaf, index=index: leaf[index], data)
         found = jax.device_get(_several(keys, logdensity_fn, position, chunk, plan=plan))
         keep = min(size, num - start)
         parts.append(jax.tree.map(lambda leaf, keep=keep: leaf[:keep], found))

@@ -16,6 +16,7 @@ class Part(NamedTuple):
     """Arrays with the record of the run that they belong to."""
 
     record: str
+    origin: str  # what else they were made of, as far as the run itself has decided that
     leaves: list[np.ndarray]
 
 
@@ -38,19 +39,19 @@ def write_file(file: Path, content: bytes) -> None:
         raise
 
 
-def _checksum(name: str, record: str, leaves: list[np.ndarray]) -> str:
-    return digest(name, record, described(leaves))
+def _checksum(name: str, part: Part) -> str:
+    return digest(name, part.record, part.origin, described(part.leaves))
 
 
-def write_part(file: Path, record: str, leaves: list[np.ndarray]) -> None:
+def write_part(file: Path, part: Part) -> None:
     """Write arrays with the record of their run and a checksum of all, the file's name included.
 
     Raises:
         OSError: as `write_file`.
     """
-    members = {f"leaf{k}": leaf for k, leaf in enumerate(leaves)}
-    members |= {"record": np.asarray(record)}
-    members |= {"checksum": np.asarray(_checksum(file.stem, record, leaves))}
+    members = {f"leaf{k}": leaf for k, leaf in enumerate(part.leaves)}
+    members |= {"record": np.asarray(part.record), "origin": np.asarray(part.origin)}
+    members |= {"checksum": np.asarray(_checksum(file.stem, part))}
     stream = io.BytesIO()
     np.savez(stream, allow_pickle=False, **members)
     write_file(file, stream.getvalue())
@@ -64,7 +65,7 @@ def read_part(file: Path) -> Part:
 
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "part.npz"
-    >>> write_part(file, "of a run", [np.arange(3)])
+    >>> write_part(file, Part("of a run", "", [np.arange(3)]))
     >>> read_part(file).leaves[0].tolist()
     [0, 1, 2]
     >>> _ = file.write_bytes(file.read_bytes()[:-7])
@@ -75,10 +76,11 @@ def read_part(file: Path) -> Part:
     try:
         content = io.BytesIO(file.read_bytes())
         with np.load(content, allow_pickle=False) as members:
-            leaves = [members[f"leaf{k}"] for k in range(len(members.files) - 2)]
-            record, checksum = str(members["record"]), str(members["checksum"])
+            leaves = [members[f"leaf{k}"] for k in range(len(members.files) - 3)]
+            part = Part(str(members["record"]), str(members["origin"]), leaves)
+            checksum = str(members["checksum"])
     except (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
         raise ValueError(f"cannot be read ({error})") from error
-    if checksum != _checksum(file.stem, record, leaves):
+    if checksum != _checksum(file.stem, part):
         raise ValueError("does not have its checksum")
-    return Part(record, leaves)
+    return part

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from .border import dimension
+from .checks import checked_example, typed_key, whole
 from .compose import Method, levels, rdmc
 from .draws import Draws
-from .driver import checked_example, typed_key, whole
 from .estimators import chains, importance_start, plain_average
 from .execution import run_plan
 from .finishes import identity

@@ -71,10 +71,11 @@ def stages(
 
     def prepare_one(name: str, rng_key: PRNGKey, plan: Plan) -> Prepared:
         arguments = (replicated(rng_key, mesh), logdensity_fn, own, dataset, points)
-        found = store.load(name, lambda: _prepare.eval_shape(*arguments, plan=plan))
+        origin = store.origin(plan)
+        found = store.load(name, origin, lambda: _prepare.eval_shape(*arguments, plan=plan))
         if found is None:
             found = jax.device_get(_prepare(*arguments, plan=plan))
-            store.save(name, found)
+            store.save(name, origin, found)
         return found
 
     def several(
@@ -87,7 +88,9 @@ def stages(
             found = _ensembles.eval_shape(*arguments, method=method, mesh=mesh)
             return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), found)
 
-        found = [store.load(name, shapes) for name in names]
+        # grown pools and chosen methods follow from other parts, one of which may be made again
+        origin = store.origin(method, prepared)
+        found = [store.load(name, origin, shapes) for name in names]
         have = [part for part in found if part is not None]
         if len(have) == len(names):
             return have
@@ -95,7 +98,7 @@ def stages(
         made = jax.device_get(_ensembles(*arguments, method=method, mesh=mesh))
         results = [jax.tree.map(lambda leaf, k=k: leaf[k], made) for k in range(len(names))]
         for name, result in zip(names, results, strict=True):
-            store.save(name, result)
+            store.save(name, origin, result)
         return results
 
     return Stages(prepare_one, several)

@@ -2,6 +2,7 @@
 
 import pytest
 from api_targets import cheap, default, target, tree_run
+from checkpoint_runs import SIZE, files
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +33,23 @@ def mixture_draws():
 def tree_draws():
     """300 draws of a nested position, scalars and arrays of one element among its leaves."""
     return tree_run()
+
+
+@pytest.fixture(scope="session")
+def whole():
+    return cheap(**SIZE)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    cheap(**SIZE, checkpoint=folder)
+    return folder
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """A folder of the finished run, to do damage to."""
+    for name, content in files(finished).items():
+        (tmp_path / name).write_bytes(content)
+    return tmp_path

@@ -1,5 +1,7 @@
 """Positions of any structure and precision come back as they were given."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +25,31 @@ def test_expectations_of_trees(tree_draws):
     for one, width in zip(jax.tree.leaves(mean), jax.tree.leaves(error), strict=True):
         assert np.all(np.abs(one - 300.0) < 4 * width)
     assert abs(tree_draws.log_normalizer - 1.0) < 4 * tree_draws.log_normalizer_error + 0.02
+
+
+def test_resampled_trees_are_trees_with_the_same_means(tree_draws):
+    # weights that are far from equal, and alike in all replicates
+    ramp = np.random.default_rng(0).permutation(np.linspace(-2.0, 1.0, 300, dtype=np.float32))
+    deep = {"z": (tree_draws.position, [ramp.astype(np.float16)]), "a": {"one": ramp[:, None]}}
+    d = dataclasses.replace(tree_draws, position=deep, log_weight=ramp)
+    for count in (None, 2000, 7):
+        again = d.resample(jax.random.key(5), count)
+        assert jax.tree.structure(again.position) == jax.tree.structure(deep)
+        leaves = zip(jax.tree.leaves(again.position), jax.tree.leaves(deep), strict=True)
+        for leaf, source in leaves:
+            assert leaf.dtype == source.dtype
+            assert leaf.shape == (count or 300, *source.shape[1:])
+        np.testing.assert_array_equal(again.weights, 1 / (count or 300))
+        # every leaf has been indexed alike
+        one, two = again.position["z"][1][0], again.position["a"]["one"]
+        np.testing.assert_array_equal(one, np.asarray(two)[:, 0].astype(np.float16))
+    mean, error = d.expectation(lambda tree: tree)
+    found, _ = d.resample(jax.random.key(5), 2000).expectation(lambda tree: tree)
+    for a, b, width in zip(*map(jax.tree.leaves, (found, mean, error)), strict=True):
+        # the noise of 2,000 teeth of a comb is less than that of 300 weighted draws
+        assert np.all(np.abs(a - b) < width)
+    gap = mean["a"]["one"] - np.mean(ramp)
+    assert np.all(gap > 10 * error["a"]["one"])  # the weights matter
 
 
 def test_double_precision_stays_double():

@@ -11,12 +11,20 @@ import numpy as np
 from jax.sharding import AxisType
 
 import rdmc_jax as rj
+from rdmc_jax.execution import run_plan
+from rdmc_jax.restart import ensemble_shrunk
 
 POOLED = rj.rdmc(
     rj.gaussian(num_particles=64),
     rj.levels(rj.log_snr_grid(3, low=-3.0, high=3.0), rj.pooled_importance()),
     rj.gaussian_finish(),
 )
+RESTART = rj.rdmc(
+    rj.noised_pool(num_particles=64),
+    rj.no_levels(),
+    rj.annealed(num_temperatures=4, reference=ensemble_shrunk),
+)
+"""The automatic method, small."""
 AXES = {"replicates": 2, "particles": 2}
 
 
@@ -45,14 +53,18 @@ def draws_of(mesh=None):
     return rj.sample(jax.random.key(0), density, jnp.zeros(2), 448, chunk_size=256, **options)
 
 
-def main(output, address=None, num_processes=1, rank=0):
-    jax.config.update("jax_numpy_rank_promotion", "raise")
-    jax.config.update("jax_disable_most_optimizations", True)  # as in the tests beside this file
-    if address is not None:
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(address, int(num_processes), int(rank))
-    assert jax.device_count() == 4 and jax.process_count() == int(num_processes)
-    draws = draws_of(mesh_of(AXES))
+def restart_draws_of(mesh=None):
+    """The restart from points that are known, so that no pilot is compiled."""
+    plan = rj.make_plan(dim=2, num_samples=448, num_replicates=1, method=RESTART)
+    rng = np.random.default_rng(0)
+    chosen = rng.choice(2, 256, p=[0.5, 0.5])
+    noise = rng.standard_normal((256, 2))
+    known = (DATA["mean"][chosen] + DATA["scale"][chosen] * noise).astype(np.float32)
+    options = {"data": DATA, "known": known, "chunk_size": 256, "mesh": mesh}
+    return run_plan(jax.random.key(0), density, jnp.zeros(2), 448, plan, **options)
+
+
+def saved(output, draws):
     np.savez(
         output,
         position=draws.position,
@@ -60,6 +72,19 @@ def main(output, address=None, num_processes=1, rank=0):
         log_normalizer=draws.log_normalizer,
         num_evals=draws.num_evals,
     )
+
+
+def main(output, address=None, num_processes=1, rank=0):
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+    jax.config.update("jax_disable_most_optimizations", True)  # as in the tests beside this file
+    if address is not None:
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(address, int(num_processes), int(rank))
+    assert jax.device_count() == 4 and jax.process_count() == int(num_processes)
+    saved(output, draws_of(mesh_of(AXES)))
+    if address is None:
+        for axis in AXES:
+            saved(f"{output}.{axis}.npz", restart_draws_of(mesh_of({axis: 4})))
 
 
 if __name__ == "__main__":

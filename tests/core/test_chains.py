@@ -19,6 +19,7 @@ SKEWED = Mixture((0.7, 0.3), ((-0.3, 0.1), (0.8, -0.3)), ((0.5, 0.8), (0.3, 0.5)
 ONE = Posterior(jnp.asarray([0.9, -1.4]), jnp.asarray(0.8))
 NEXT = Posterior(jnp.asarray([0.8, -1.1]), jnp.asarray(0.7))
 BLACKJAX_HMC = partial(blackjax.hmc, inverse_mass_matrix=jnp.ones(2), num_integration_steps=3)
+BLACKJAX_NUTS = partial(blackjax.nuts, inverse_mass_matrix=jnp.ones(2), max_num_doublings=3)
 KERNELS = {
     # kernel, step size, gradients per step
     "mala": (mala, 0.5, 1),
@@ -27,6 +28,7 @@ KERNELS = {
     "hmc": (partial(hmc, num_integration_steps=3), 0.5, 3),
     "blackjax.mala": (blackjax.mala, 0.5, 1),
     "blackjax.hmc": (BLACKJAX_HMC, 0.5, 3),
+    "blackjax.nuts": (BLACKJAX_NUTS, 0.5, None),
 }
 
 
@@ -91,6 +93,10 @@ def test_standard_error_is_the_scatter_of_independent_particles(case):
 
 def test_evaluations_are_counted_exactly_and_once(case):
     name, gradients, moments, _ = case
+    if gradients is None:  # trees of up to seven steps each
+        steps = int(moments[1].num_evals.gradient) / (NUM_PARTICLES * NUM_CHAINS * NUM_STEPS)
+        assert 1 < steps <= 7 and moments[1].num_evals.logdensity == moments[1].num_evals.gradient
+        return
     start = NUM_CHAINS * (1 + gradients * NUM_START_STEPS)
     update = NUM_CHAINS * gradients * NUM_STEPS
     assert moments[0].num_evals.gradient == NUM_PARTICLES * (start + update)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType
-from on_devices import DATA, POOLED, density, draws_of, mesh_of
+from on_devices import AXES, DATA, POOLED, density, draws_of, mesh_of, restart_draws_of
 
 import rdmc_jax as rj
 from rdmc_jax import devices
@@ -68,9 +68,24 @@ def test_chunks_in_double_precision():
         np.testing.assert_allclose(whole.log_weight, chunked.log_weight, rtol=1e-6, atol=1e-8)
 
 
-def test_four_devices_give_the_draws_of_one(alone, tmp_path):
-    finished([started(4, tmp_path / "four.npz")])
-    check_equal(tmp_path / "four.npz", alone)
+@pytest.fixture(scope="module")
+def four(tmp_path_factory):
+    """Files of the runs on four devices."""
+    output = tmp_path_factory.mktemp("devices") / "four.npz"
+    finished([started(4, output)])
+    return output
+
+
+def test_four_devices_give_the_draws_of_one(alone, four):
+    check_equal(four, alone)
+
+
+def test_a_restart_on_four_devices_gives_the_draws_of_one(four):
+    alone = restart_draws_of()
+    # ∫ of both modes: 0.4 · 2π · 0.5 + 0.6 · 2π · 0.5
+    assert abs(alone.log_normalizer - np.log(np.pi)) < 4 * alone.log_normalizer_error
+    for axis in AXES:
+        check_equal(f"{four}.{axis}.npz", alone)
 
 
 def test_two_processes_give_the_draws_of_one(alone, tmp_path):

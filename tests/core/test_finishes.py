@@ -15,11 +15,16 @@ from rdmc_jax.posterior import guarded, posterior_at
 PROCESS, T, NUM_PARTICLES = ornstein_uhlenbeck(), 0.6, 4000
 TARGET = Mixture((0.6, 0.4), ((-0.7, 0.4), (0.9, -0.3)), ((0.4, 0.7), (0.6, 0.3)), 0.9)
 X = jnp.asarray([0.2, -0.5])
+UNIT_MASS = {"inverse_mass_matrix": jnp.ones(2)}
+BLACKJAX_HMC = partial(blackjax.hmc, num_integration_steps=2, **UNIT_MASS)
+BLACKJAX_NUTS = partial(blackjax.nuts, max_num_doublings=3, **UNIT_MASS)
 FINISHES = {
     "gaussian": (gaussian_finish(), 1, 0),
     "mala": (annealed(mala, num_temperatures=3, num_pilot=16), 4, 4),
     "hmc": (annealed(partial(hmc, num_integration_steps=2), num_temperatures=3), 7, 7),
     "blackjax.mala": (annealed(blackjax.mala, num_temperatures=3), 4, 4),
+    "blackjax.hmc": (annealed(BLACKJAX_HMC, num_temperatures=3), 7, 7),
+    "blackjax.nuts": (annealed(BLACKJAX_NUTS, num_temperatures=3), None, None),
 }
 
 
@@ -59,6 +64,10 @@ def test_weighted_draws_have_the_law_of_the_posterior(finished):
 def test_evaluations_are_counted(finished):
     end, (name, density, gradient), _, _, _ = finished
     pilot = {"gaussian": 0, "mala": 16}.get(name, 64)
+    if name == "blackjax.nuts":  # each tree has a size of its own, seven steps at most
+        steps = (int(end.num_evals.logdensity) / (NUM_PARTICLES + pilot) - 1) / 3
+        assert 1 < steps <= 7 and end.num_evals.logdensity == end.num_evals.gradient
+        return
     assert end.num_evals.logdensity == (NUM_PARTICLES + pilot) * density
     assert end.num_evals.gradient == (NUM_PARTICLES + pilot) * gradient
     assert end.num_nonfinite == 0

@@ -74,7 +74,7 @@ def test_chunks_change_execution_only(many):
 
 
 def test_a_bad_data_set_is_named_and_spoils_no_other(many):
-    bad = {**DATA, "log_z": DATA["log_z"].at[1].set(jnp.nan)}
+    bad = {**DATA, "log_z": DATA["log_z"].at[1].set(-jnp.inf)}
     draws = run(data=bad)
     assert draws.log_normalizer[1] == -np.inf and draws.ess[1] == 0
     assert draws.num_nonfinite[1] > 0
@@ -93,3 +93,27 @@ def test_data_without_data_sets(data):
 def test_chunks_of_nothing():
     with pytest.raises(ValueError, match="chunk_size must be at least 1 data set, but got 0"):
         run(chunk_size=0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_density_that_is_no_number_at_the_position_is_refused(value):
+    bad = {**DATA, "log_z": DATA["log_z"].at[jnp.array([1, 2])].set(value)}
+    words = rf"returned {value} at the example position .* for 1, 2 of 3 data sets\. It must be"
+    with pytest.raises(ValueError, match=words):
+        run(data=bad)
+
+
+def test_what_sample_refuses_is_refused_in_its_words():
+    words = {
+        "method must be made by rdmc": {"method": "paper"},
+        "max_evals=50.0 scales the automatic choice only": {"max_evals": 50.0},
+        "num_samples must be at least 1, but got 0": {"num_samples": 0},
+        "num_samples must be a whole number of draws, but got 1.5": {"num_samples": 1.5},
+    }
+    for text, options in words.items():
+        with pytest.raises((TypeError, ValueError), match=text):
+            run(**options)
+    with pytest.raises(TypeError, match="rng_key must be one key"):
+        rj.sample_many(0, density, {"x": jnp.zeros(1)}, DATA)
+    with pytest.raises(TypeError, match=r"must return a scalar .* shape \(1,\)"):
+        rj.sample_many(jax.random.key(0), lambda p, d: p["x"], {"x": jnp.zeros(1)}, DATA)

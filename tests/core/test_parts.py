@@ -11,14 +11,14 @@ import pytest
 
 import rdmc_jax as rj
 from rdmc_jax.described import described, digest
-from rdmc_jax.parts import read_part, write_file, write_part
+from rdmc_jax.parts import Part, read_part, write_file, write_part
 
 LEAVES = [np.arange(6.0).reshape(2, 3), np.zeros((), np.int32)]
 
 
 def test_every_flipped_bit_is_noticed_or_harmless(tmp_path):
     file = tmp_path / "part.npz"
-    write_part(file, "of a run", LEAVES)
+    write_part(file, Part("of a run", "of a pool", LEAVES))
     good = file.read_bytes()
     refused = 0
     for k in range(len(good)):
@@ -29,7 +29,7 @@ def test_every_flipped_bit_is_noticed_or_harmless(tmp_path):
             refused += 1
             assert str(error).startswith(("cannot be read", "does not have its checksum"))
             continue
-        assert part.record == "of a run" and len(part.leaves) == 2
+        assert part.record == "of a run" and part.origin == "of a pool" and len(part.leaves) == 2
         for a, b in zip(part.leaves, LEAVES, strict=True):
             np.testing.assert_array_equal(a, b, strict=True)
     assert refused > len(good) / 2  # the rest are dates and the like of the archive
