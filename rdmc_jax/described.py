@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import types
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -39,7 +40,11 @@ def described(value: Any) -> str:
 
 
 Known = dict[int, tuple[Any, str]]
-"""Functions and classes that were described, by id, and held so that it is not given again."""
+"""What was described, by id, and held so that its id is not given again."""
+DEEPEST = 50
+"""Levels of objects within objects that are looked into."""
+LONGEST = 500
+"""Characters beyond which a description is digested, so that shared parts do not multiply."""
 
 
 def _described(value: Any, above: tuple[int, ...], known: Known) -> str:
@@ -47,21 +52,20 @@ def _described(value: Any, above: tuple[int, ...], known: Known) -> str:
         return repr(value)
     if id(value) in above:
         return "itself"  # recursive functions close over themselves
-    if id(value) in known:
-        return known[id(value)][1]
-    above = (*above, id(value))
+    if id(value) not in known:
+        if len(above) == DEEPEST:
+            return f"{type(value).__module__}.{type(value).__qualname__}"
+        above = (*above, id(value))
+        text = _composed(value, lambda part: _described(part, above, known))
+        known[id(value)] = (value, text if len(text) <= LONGEST else digest(text))
+    return known[id(value)][1]
 
-    def inner(part: Any) -> str:
-        return _described(part, above, known)
 
-    if isinstance(value, types.FunctionType | type):
-        text = (
-            _function(value, inner)
-            if isinstance(value, types.FunctionType)
-            else _class(value, inner)
-        )
-        known[id(value)] = (value, text)
-        return text
+def _composed(value: Any, inner: Callable[[Any], str]) -> str:
+    if isinstance(value, types.FunctionType):
+        return _function(value, inner)
+    if isinstance(value, type):
+        return _class(value, inner)
     if isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
         return f"key {jax.random.key_impl(value)} {inner(jax.random.key_data(value))}"
     if isinstance(value, jax.Array | np.ndarray):
@@ -90,7 +94,7 @@ def _array(array: np.ndarray) -> str:
     return f"{array.dtype}{array.shape} {content}"
 
 
-def _object(value: Any, inner: Any) -> str:
+def _object(value: Any, inner: Callable[[Any], str]) -> str:
     flat: Any = jax.tree.flatten(value, is_leaf=lambda one: one is not value)
     children, structure = flat
     node = structure.node_data()
@@ -123,13 +127,13 @@ def _slots(kind: type) -> tuple[str, ...]:
     return tuple(name for name in names if name not in ("__dict__", "__weakref__"))
 
 
-def _class(kind: type, inner: Any) -> str:
+def _class(kind: type, inner: Callable[[Any], str]) -> str:
     name = f"{kind.__module__}.{kind.__qualname__}"
     own = methods(kind)
     return f"{name}:{digest(*(f'{key} {inner(one)}' for key, one in own.items()))}" if own else name
 
 
-def _function(function: types.FunctionType, inner: Any) -> str:
+def _function(function: types.FunctionType, inner: Callable[[Any], str]) -> str:
     parts = [*_code(function.__code__, inner)]
     for cell in function.__closure__ or ():
         try:
@@ -141,7 +145,7 @@ def _function(function: types.FunctionType, inner: Any) -> str:
     return f"{function.__module__}.{function.__qualname__}:{digest(*parts)}"
 
 
-def _reference(found: Reference, inner: Any) -> str:
+def _reference(found: Reference, inner: Callable[[Any], str]) -> str:
     value = found.value
     if is_foreign(value):
         return getattr(
@@ -154,7 +158,7 @@ def _reference(found: Reference, inner: Any) -> str:
     return inner(value)
 
 
-def _code(code: types.CodeType, inner: Any) -> list[str]:
+def _code(code: types.CodeType, inner: Callable[[Any], str]) -> list[str]:
     """What a function does, and all functions within it, but not where it was written."""
     constants = [one for one in code.co_consts if not isinstance(one, types.CodeType)]
     nested = [one for one in code.co_consts if isinstance(one, types.CodeType)]

@@ -73,6 +73,17 @@ def test_descriptions_tell_apart_what_differs():
     assert not any(" at 0x" in text for text in texts)
 
 
+def test_descriptions_of_what_is_shared_or_has_no_end_are_short():
+    class Node:
+        def __init__(self, left, right):
+            self.left, self.right, self.root = left, right, self
+
+    shared = deep = Node(0.0, 1.0)
+    for _ in range(200):
+        shared, deep = Node(shared, shared), [deep]
+    assert len(described(shared)) < 1000 and len(described(deep)) < 10_000
+
+
 def test_a_description_is_the_same_in_another_process():
     code = """
 import rdmc_jax as rj
