@@ -32,7 +32,9 @@ def record(position, log_weight, replicate=None, ess=NONE, acceptance_rate=NONE,
         position=position,
         log_weight=log_weight,
         replicate=replicate,
-        info=Info(log_snr, ess, 0.5 * ess, acceptance_rate, ess, counts, np.zeros(ess.size, int)),
+        info=Info(
+            log_snr, ess, 0.5 * ess, acceptance_rate, ess, ess, counts, np.zeros(ess.size, int)
+        ),
         log_normalizer=log_mean_exp(log_weight),
         log_normalizer_error=log_normalizer_error(log_weight, replicate),
         tv_bound=0.1,

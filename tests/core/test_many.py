@@ -106,7 +106,7 @@ def test_a_density_that_is_no_number_at_the_position_is_refused(value):
 def test_what_sample_refuses_is_refused_in_its_words():
     words = {
         "method must be made by rdmc": {"method": "paper"},
-        "max_evals=50.0 scales the automatic choice only": {"max_evals": 50.0},
+        "max_evals=50.0 scales the automatic choice": {"max_evals": 50.0},
         "num_samples must be at least 1, but got 0": {"num_samples": 0},
         "num_samples must be a whole number of draws, but got 1.5": {"num_samples": 1.5},
     }
