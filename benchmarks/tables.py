@@ -9,7 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks import ablations, accuracy, tolerance
+from benchmarks import ablations, accuracy, calibration, tolerance
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -57,6 +57,7 @@ def main():
     tables = {
         "accuracy": accuracy_table,
         "tolerance": lambda report: tolerance.table(report["records"]),
+        "calibration": lambda report: calibration.table(report["records"]),
         "ablations": ablations_table,
     }
     for name, table in tables.items():
