@@ -20,9 +20,10 @@ from .estimators import (
     zero_variance,
 )
 from .finishes import annealed, gaussian_finish, identity
-from .foresight import Foresight, plan
+from .foresight import Foresight
 from .grids import log_snr_grid, time_grid
 from .kernels import hmc, mala, random_walk, ula, uld
+from .looking_ahead import plan
 from .many import ManyDraws, sample_many
 from .planning import make_plan
 from .pool import broad_chains, fixed_pool, known_points, union

@@ -2,7 +2,7 @@
 
 import functools
 import operator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ import numpy as np
 
 from .border import check_position, checked_value, value_at
 from .compose import Method
+from .slopes import has_gradient
 from .types import Array, ArrayTree, LogDensityFn, PRNGKey
 
 
@@ -122,6 +123,29 @@ def checked_example(
             "position."
         )
     return position
+
+
+class Target(NamedTuple):
+    """What is to be sampled, checked."""
+
+    position: ArrayTree
+    known: ArrayTree | None
+    has_gradient: bool
+
+
+def checked_target(
+    logdensity_fn: LogDensityFn, position: ArrayTree, data: Any, known_positions: ArrayTree | None
+) -> Target:
+    """Example position and known points after all checks, and whether there is a gradient.
+
+    Raises:
+        TypeError: as `checked_example`.
+        ValueError: as `checked_example` and `checked_known`.
+    """
+    position = checked_example(logdensity_fn, position, data)
+    known = checked_known(known_positions, position)
+    where = position if known is None else jax.tree.map(lambda leaf: leaf[0], known)
+    return Target(position, known, has_gradient(logdensity_fn, where, data))
 
 
 def checked_known(known: ArrayTree | None, position: ArrayTree) -> ArrayTree | None:

@@ -2,19 +2,14 @@
 
 from typing import Any
 
-import jax
-
 from .border import dimension
-from .checks import check_method, checked_example, checked_known, typed_key, whole
+from .checks import check_method, checked_target, typed_key, whole
 from .compose import Method
 from .devices import automatic_chunk, check_mesh
 from .draws import Draws
 from .execution import run_plan
-from .gradient_free import gradient_free_pilot
-from .pilot import climbing_pilot
-from .planning import make_plan
+from .planning import default_pilot, make_plan
 from .requests import check_tolerance, refiner
-from .slopes import has_gradient
 from .types import ArrayTree, LogDensityFn, PRNGKey
 
 
@@ -58,7 +53,8 @@ def sample(
         method: explicit ``rdmc(...)`` composition; None for the automatic choice.
         known_positions: points that you know (modes, old draws), with a leading axis; they join
             the pool, and are starts of the pilot.
-        max_evals: cap on evaluations per output draw, pilot included, for the automatic choice.
+        max_evals: cap on evaluations per output draw, pilot included, for the automatic choice and
+            for what a tolerance makes grow.
         num_replicates: independent runs, for honest errors; 4 by default, 2 below 4,000 draws.
         chunk_size: particles that run side by side; changes memory and speed only. By default one
             ensemble on CPUs, as many as a quarter of the memory holds on accelerators.
@@ -92,17 +88,14 @@ def sample(
     check_tolerance(tolerance, method)
     num_samples = whole(num_samples)
     key = typed_key(rng_key)
-    position = checked_example(logdensity_fn, position, data)
-    known = checked_known(known_positions, position)
-    where = position if known is None else jax.tree.map(lambda leaf: leaf[0], known)
-    can_climb = has_gradient(logdensity_fn, where, data)
+    position, known, can_climb = checked_target(logdensity_fn, position, data, known_positions)
     plan = make_plan(
         dim=dimension(position),
         num_samples=num_samples,
         num_replicates=num_replicates,
         method=method,
         max_evals=max_evals,
-        pilot=climbing_pilot() if can_climb else gradient_free_pilot(),
+        pilot=default_pilot(can_climb),
         has_gradient=can_climb,
         has_tolerance=tolerance is not None,
     )

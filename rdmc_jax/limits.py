@@ -69,7 +69,11 @@ def tv_limit(
 
 
 def kl_limit(log_weight: np.ndarray, replicate: np.ndarray, level: float = LEVEL) -> Limit:
-    """One-sided upper confidence limit of `kl_bound`; infinite where that is."""
+    """One-sided upper confidence limit of `kl_bound`; infinite where that is.
+
+    Too low where rare draws of nearly no weight make most of the divergence: those that a run did
+    not meet are not in its scatter. `tv_limit` counts them by their share, and decides.
+    """
     value = kl_bound(log_weight)
     if not np.isfinite(value):
         return Limit(value, float("inf"), float("inf"))

@@ -16,9 +16,7 @@ from .compose import Method
 from .core import Plan, Result, ensemble, prepare
 from .diagnostics import Finding, RDMCWarning
 from .findings import LOW_ESS, LOW_ESS_SHARE
-from .gradient_free import gradient_free_pilot
-from .pilot import climbing_pilot
-from .planning import make_plan
+from .planning import default_pilot, make_plan
 from .slopes import has_gradient
 from .types import Array, ArrayTree, Evaluations, LogDensityFn, PRNGKey
 
@@ -170,7 +168,7 @@ def sample_many(
         num_replicates=1,
         method=method,
         max_evals=max_evals,
-        pilot=climbing_pilot() if can_climb else gradient_free_pilot(),
+        pilot=default_pilot(can_climb),
         has_gradient=can_climb,
     )
     size = min(chunk_size, num)

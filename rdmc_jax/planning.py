@@ -4,7 +4,8 @@ import math
 
 from .compose import Method
 from .core import Plan
-from .pilot import PilotFn
+from .gradient_free import gradient_free_pilot
+from .pilot import PilotFn, climbing_pilot
 from .rungs import (
     GRADIENT_FREE_RUNGS,
     NUM_PARTICLES,
@@ -17,6 +18,11 @@ from .rungs import (
     restart_method,
     restart_pilot,
 )
+
+
+def default_pilot(has_gradient: bool) -> PilotFn:
+    """Before a method of the user's own: it climbs, where there is a slope."""
+    return climbing_pilot() if has_gradient else gradient_free_pilot()
 
 
 def choose_rung(

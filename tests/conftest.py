@@ -8,13 +8,14 @@ import os
 import shutil
 import tempfile
 
-FOLDER = "JAX_COMPILATION_CACHE_DIR"
+import jax
+
+FOLDER, SECONDS = "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 OWN = FOLDER not in os.environ
 if OWN:  # in the first process only: workers and subprocesses inherit it
-    os.environ[FOLDER] = tempfile.mkdtemp(prefix="rdmc_jax_programs_")
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
-
-import jax  # noqa: E402  (reads the variables above)
+    os.environ[FOLDER], os.environ[SECONDS] = tempfile.mkdtemp(prefix="rdmc_jax_programs_"), "0.5"
+    jax.config.update("jax_compilation_cache_dir", os.environ[FOLDER])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", float(os.environ[SECONDS]))
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -137,7 +137,9 @@ def test_a_level_without_a_batch_is_refused(num_batches):
 
 
 def test_batches_of_a_level_are_merged():
-    target = lambda y: -0.5 * jnp.sum((y - 1.0) ** 2) / 0.25  # noqa: E731
+    def target(y):
+        return -0.5 * jnp.sum((y - 1.0) ** 2) / 0.25
+
     posterior = copies(Posterior(jnp.asarray((0.5, -0.5)), jnp.asarray(1.0)), 500)
     estimator = repeated(rj.importance(num_samples=16), (1, 8))
 
