@@ -1,7 +1,7 @@
 """Markov chains on the denoising posterior of each particle."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,17 +9,12 @@ import jax.numpy as jnp
 from ..kernels import mala
 from ..memo import memoised
 from ..tilted import (
-    acceptance_of,
-    adapted,
-    evaluations_of,
-    nonfinite_of,
     tilted_logdensity,
     to_position,
 )
 from ..types import (
     Array,
     Estimator,
-    Evaluations,
     KernelFactory,
     LogDensityFn,
     Moments,
@@ -40,19 +35,10 @@ from .chain_starts import (
 )
 from .control_variate import ChainAverage, zero_variance
 from .independent import total_over_particles
+from .walks import Walk, advancing, discard, record
 
 Schedule = Callable[[Array], Any]
 """Value at a level, counted from 0 at the noisiest; optax schedules are such functions."""
-
-
-class _Walk(NamedTuple):
-    """Chains under way."""
-
-    chain: Any
-    step_size: Array
-    acceptance: Array  # sum over the steps
-    num_evals: Evaluations
-    num_nonfinite: Array
 
 
 @memoised
@@ -111,38 +97,8 @@ def chains(
         )
     begin = warm_start() if start is None else start
 
-    def advance(
-        key: PRNGKey, target: LogDensityFn, walk: _Walk
-    ) -> tuple[_Walk, tuple[Array, Array]]:
-        """One kernel step of all chains of a particle."""
-        keys = jax.random.split(key, num_chains)
-        chain, info = jax.vmap(kernel(target, walk.step_size).step)(keys, walk.chain)
-        rate = jnp.mean(acceptance_of(info))
-        new_step = walk.step_size
-        if not callable(step_size):
-            new_step = adapted(walk.step_size, rate, target_acceptance)
-        gradient = getattr(chain, "logdensity_grad", jnp.zeros_like(chain.position))
-        evals = evaluations_of(chain, info, num_chains)
-        walk = _Walk(
-            chain,
-            new_step,
-            walk.acceptance + rate,
-            jax.tree.map(jnp.add, walk.num_evals, evals),
-            walk.num_nonfinite + nonfinite_of(info),
-        )
-        return walk, (chain.position, gradient)
-
-    def record(
-        rng_key: PRNGKey, target: LogDensityFn, walk: _Walk, length: int
-    ) -> tuple[_Walk, tuple[Array, Array]]:
-        keys = jax.random.split(rng_key, length)
-        return jax.lax.scan(lambda walk, key: advance(key, target, walk), walk, keys)
-
-    def discard(rng_key: PRNGKey, target: LogDensityFn, walk: _Walk, length: Any) -> _Walk:
-        def body(k: Array, walk: _Walk) -> _Walk:
-            return advance(jax.random.fold_in(rng_key, k), target, walk)[0]
-
-        return jax.lax.fori_loop(0, length, body, walk)
+    # schedules of the step are obeyed as they are
+    advance = advancing(kernel, num_chains, None if callable(step_size) else target_acceptance)
 
     def step_at(level: Array, dtype: Any) -> Array:
         return jnp.asarray(step_size(level) if callable(step_size) else step_size, dtype)
@@ -164,10 +120,10 @@ def chains(
             num_candidates,
             reference_scale,
         )
-        walk = _Walk(
+        walk = Walk(
             placed.chain, step, jnp.zeros((), dtype), placed.num_evals, placed.num_nonfinite
         )
-        walk = discard(run_key, target, walk, num_start_steps)
+        walk = discard(advance, run_key, target, walk, num_start_steps)
         zero = jnp.zeros((), jnp.int32)
         return ChainsState(
             walk.chain, posterior, walk.step_size, zero, walk.num_evals, walk.num_nonfinite
@@ -185,7 +141,7 @@ def chains(
         target = tilted_logdensity(logdensity_fn, here)
         steps = num_steps(state.num_updates) if callable(num_steps) else num_steps
         length = jnp.maximum(jnp.asarray(steps, jnp.int32), kept)
-        walk = _Walk(
+        walk = Walk(
             placed.chain,
             state.step_size,
             jnp.zeros_like(state.step_size),
@@ -193,8 +149,8 @@ def chains(
             state.num_nonfinite + placed.num_nonfinite,
         )
         if callable(num_steps) or num_steps > kept:
-            walk = discard(discard_key, target, walk, length - kept)
-        walk, (xi, gradient) = record(record_key, target, walk, kept)
+            walk = discard(advance, discard_key, target, walk, length - kept)
+        walk, (xi, gradient) = record(advance, record_key, target, walk, kept)
         size = jnp.asarray(here.unit)
         averaged = average(size * xi, gradient / size)
         moments = Moments(
