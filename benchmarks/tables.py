@@ -9,7 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks import ablations, accuracy, calibration, tolerance
+from benchmarks import ablations, accuracy, blind_spot, calibration, tolerance
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -57,6 +57,7 @@ def main():
     tables = {
         "accuracy": accuracy_table,
         "tolerance": lambda report: tolerance.table(report["records"]),
+        "blind_spot": lambda report: blind_spot.table(report["records"]),
         "calibration": lambda report: calibration.table(report["records"]),
         "ablations": ablations_table,
     }

@@ -74,7 +74,7 @@ def sample(
     Not for unimodal, well-scaled posteriors in many dimensions: NUTS is cheaper there. Modes that
     neither the pilot nor a pool generator meets are missed, and nothing inside can tell.
 
-    >>> import jax.numpy as jnp
+    >>> import jax, jax.numpy as jnp
     >>> draws = sample(jax.random.key(0), lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(1), 2000)
     >>> abs(draws.log_normalizer - 0.919) < 0.05  # log √(2π)
     True

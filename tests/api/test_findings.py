@@ -25,6 +25,10 @@ def with_weights(draws, log_weight):
     )
 
 
+def over_budget(d):
+    return dataclasses.replace(d, plan=d.plan._replace(max_evals=d.evals_per_sample - 1))
+
+
 def interrupted(d):
     return dataclasses.replace(d, complete=False)
 
@@ -110,6 +114,7 @@ CASES = [
     ("R107", nonfinite, ["5 %", "zero density"]),
     ("R108", coarse, ["3.0e+06", "jax_enable_x64"]),
     ("R109", alone, ["one replicate", "num_replicates=2"]),
+    ("R110", over_budget, ["evaluations per draw", "max_evals=", "ask for more draws"]),
     ("R111", seen_by_one, ["30%", "one generator", "tempered SMC 35%", "known_positions"]),
     ("R113", broken, ["3 of 2000", "nan"]),
     ("R114", not_met, ["0.200", "0.1 was asked", "max_evals"]),

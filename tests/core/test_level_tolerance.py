@@ -1,9 +1,11 @@
 """A tolerance for a composition: levels, inner samples and temperatures that meet it."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from api_targets import ORIGIN, density, target
+from core_targets import Mixture
+from scipy.stats import norm
 
 import rdmc_jax as rj
 
@@ -16,17 +18,12 @@ METHOD = rj.rdmc(
     ),
     rj.annealed(num_temperatures=2),
 )
-DATA = target(
-    mean=((-1.5, 0.0), (1.5, 1.0)),
-    covariance=[((1.0, 0.6), (0.6, 1.0))] * 2,
-    weight=WEIGHT,
-    log_normalizer=-2.0,
-)
+TARGET = Mixture(WEIGHT, ((-2.5, 0.0), (2.5, 1.0)), ((1.0, 0.6), (0.6, 1.0)), -2.0)
 
 
 def run(**options):
     return rj.sample(
-        jax.random.key(1), density, ORIGIN, 2048, data=DATA, num_replicates=4, **options
+        jax.random.key(1), TARGET.logdensity, jnp.zeros(2), 2048, num_replicates=4, **options
     )
 
 
@@ -61,13 +58,10 @@ def test_each_level_has_its_record(met):
 def test_draws_of_the_larger_method_are_those_of_the_target(met):
     assert abs(met.log_normalizer + 2.0) < 4 * met.log_normalizer_error
     mean, error = met.expectation(lambda x: x)
-    assert np.all(np.abs(mean - [0.6, 0.7]) < 4 * error)
+    assert np.all(np.abs(mean - [1.0, 0.7]) < 4 * error)
     # of unweighted draws the certificate holds, with the noise of as many exact draws on top
-    left = np.mean(np.asarray(met.position) @ (3.0, 1.0) < 0.5)
-    spread = np.sqrt((3.0**2 + 1.0**2 + 2 * 0.6 * 3.0) * np.ones(2))
-    from scipy.stats import norm
-
-    exact = np.dot(WEIGHT, norm.cdf((0.5 - np.array([-4.5, 5.5])) / spread))
+    left = np.mean(np.asarray(met.position)[:, 0] < 0.0)
+    exact = np.dot(WEIGHT, norm.cdf(np.array([2.5, -2.5]) / np.sqrt([1.0, 0.6])))
     assert abs(left - exact) < met.tv_limit + 3 * np.sqrt(exact * (1 - exact) / met.num_samples)
 
 
