@@ -12,6 +12,7 @@ from rdmc_jax.problems.lattice import phi4_chain
 from rdmc_jax.problems.mixtures import gmm4, gmm8, gmm40, two_modes, unequal_mixture
 from rdmc_jax.problems.overlapping import separation, spike_slab
 from rdmc_jax.problems.radial import rings, shells
+from rdmc_jax.problems.regression import logistic
 from rdmc_jax.problems.wells import eggbox, many_well
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "gmm4",
     "gmm8",
     "gmm40",
+    "logistic",
     "many_well",
     "mixture_posterior",
     "phi4_chain",
