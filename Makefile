@@ -11,7 +11,7 @@ demo: $(VENV)/.demo
 	$(RUN) rdmc_jax galaxy
 
 test: $(VENV)/.dev
-	$(RUN) pytest -n 2 --dist loadfile
+	$(RUN) pytest -n 2 --dist loadgroup
 
 lint: $(VENV)/.dev
 	$(RUN) ruff check .

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 
 import jax
+import pytest
 
 FOLDER, SECONDS = "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 OWN = FOLDER not in os.environ
@@ -26,3 +27,17 @@ collect_ignore_glob = ["*conftest.py"]
 def pytest_unconfigure():
     if OWN:
         shutil.rmtree(os.environ[FOLDER], ignore_errors=True)
+
+
+# files that run one program, the automatic method on the density of api_targets.py
+ONE_PROGRAM = ("checkpoint", "defaults", "diagnostics", "draws", "findings", "hard_edges")
+ONE_PROGRAM += ("refusals", "retraces", "tolerance")
+
+
+def pytest_collection_modifyitems(items):
+    """A worker takes whole files (fixtures are made once), and all files of one program."""
+    shared = {f"test_{name}.py" for name in ONE_PROGRAM}
+    for item in items:
+        file = item.nodeid.split("::")[0]
+        is_shared = item.path.parent.name == "api" and item.path.name in shared
+        item.add_marker(pytest.mark.xdist_group("api" if is_shared else file))
