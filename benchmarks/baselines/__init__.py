@@ -1,0 +1,36 @@
+"""Other samplers on the same problems: blackjax's, tuned, with a broad start given to them.
+
+Each is ``run(key, target, num_samples, size, parameters)`` with ``size`` what its cost grows with,
+and a ``tune(key, target, num_samples)`` whose result it gets, which is not counted.
+"""
+
+from typing import Any, NamedTuple
+
+from benchmarks.baselines import langevin, nested, nuts, parallel, tempered
+from benchmarks.baselines.target import Result, Target, make_target
+
+
+class Baseline(NamedTuple):
+    """A sampler, its tuning, and sizes from cheap to dear."""
+
+    run: Any
+    tune: Any
+    sizes: tuple[int, ...]
+
+
+def untuned(key, target, num_samples):
+    return None
+
+
+BASELINES = {
+    "ULA": Baseline(langevin.ula, langevin.tuned_step, langevin.SIZES),
+    "underdamped": Baseline(langevin.underdamped, langevin.tuned_step, langevin.SIZES),
+    "MALA": Baseline(langevin.mala, langevin.tuned_step, langevin.SIZES),
+    "NUTS": Baseline(nuts.nuts, nuts.tuned, nuts.SIZES),
+    "SMC MALA": Baseline(tempered.smc_mala, untuned, tempered.SIZES),
+    "SMC HMC": Baseline(tempered.smc_hmc, untuned, tempered.SIZES),
+    "nested slice": Baseline(nested.nested, untuned, nested.SIZES),
+    "parallel tempering": Baseline(parallel.parallel_tempering, parallel.tuned, parallel.SIZES),
+}
+
+__all__ = ["BASELINES", "Baseline", "Result", "Target", "make_target"]
