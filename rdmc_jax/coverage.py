@@ -45,10 +45,11 @@ def _shares(u: Array, position: Array, log_weight: Array, origin: Array) -> Arra
     Relative to the nearest points, so that it means the same in all dimensions.
     """
     is_there = jnp.isfinite(log_weight)
+    columns = position.T  # long vectors last, as in averages.py
 
     def one(x: Array) -> Array:
-        z = (x[None, :] - position) / BREADTH
-        log_kernel = jnp.where(is_there, -0.5 * jnp.sum(z * z, axis=1), -jnp.inf)
+        z = (x[:, None] - columns) / BREADTH
+        log_kernel = jnp.where(is_there, -0.5 * jnp.sum(z * z, axis=0), -jnp.inf)
         return jax.nn.softmax(log_kernel)
 
     share = jax.lax.map(one, u, batch_size=64)
