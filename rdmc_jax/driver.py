@@ -60,7 +60,8 @@ def sample(
             ensemble on CPUs, as many as a quarter of the memory holds on accelerators.
         mesh: devices, as a ``jax.sharding.Mesh`` with an axis ``"replicates"`` (independent
             ensembles) or ``"particles"`` or both; for clusters see `rdmc_jax.devices`.
-        progress: show a line or bar per chunk.
+        progress: show a line or bar per chunk, and a line for each size that a tolerance makes
+            the run try.
         checkpoint: path of a folder for what is finished. The same call resumes there, and gives
             the draws of a run that was never stopped; a call for another run is refused.
 

@@ -25,7 +25,7 @@ class Refiner(NamedTuple):
     """Makes better pools and a method out of the first ones, by ensembles that are thrown away."""
 
     tolerance: float
-    refine: Callable[[list[Prepared], RunFn], Refined]
+    refine: Callable[[list[Prepared], RunFn, Callable[[str], None]], Refined]
 
 
 DISCARDED = 2**32 - 1
@@ -112,7 +112,7 @@ def run_plan(
         better: list[Prepared] = []
         if refined is not None:
             made = [prepared_of(replicate) for replicate in range(plan.num_replicates)]
-            found = refined.refine(made, thrown_away)
+            found = refined.refine(made, thrown_away, report.generation)
             better = found.prepares
             discarded.extend(found.discarded)
             plan = plan._replace(method=found.method, accuracy=found.accuracy)
@@ -139,7 +139,7 @@ def run_plan(
         try:
             for part in results():
                 parts.append(part)
-                report(parts)
+                report.ensembles(parts)
         except KeyboardInterrupt:
             if not parts:
                 raise

@@ -19,6 +19,7 @@ from .core import Prepared, Result
 from .diagnostics import log_mean_exp
 from .grown import THRESHOLD, grown_method, grown_pool, paired_method
 from .limits import tv_limit
+from .progress import generation_line, growth
 from .rungs import NUM_COPIES, NUM_PARTICLES, Rung
 from .types import Pool
 
@@ -126,6 +127,7 @@ def refine(
     tolerance: float,
     num_ensembles: int,
     max_total: float,
+    tell: Callable[[str], None],
 ) -> Refined:
     """Grow pools and temperatures until the limit of a thrown-away pilot meets the tolerance.
 
@@ -136,6 +138,7 @@ def refine(
         tolerance: requested total variation.
         num_ensembles: of the reported run, per replicate.
         max_total: evaluations at most, all in all; ``inf`` for no cap but the ladder's end.
+        tell: called with a line after each generation.
 
     Returns:
         `Refined`: the generation with the lowest limit.
@@ -158,6 +161,9 @@ def refine(
                 evals = drawn[replicate][-1].info.num_evals
                 cost = max(int(np.sum(evals.logdensity)), int(np.sum(evals.gradient)))
                 since, spent = since + cost, spent + cost
+
+    def tell_of(one: Generation, follows: str) -> None:
+        tell(generation_line(len(tried) - 1, one.tv_limit, MARGIN * tolerance, spent, follows))
 
     def missing(now: Sizes, new: Sizes) -> int:
         """Ensembles of each replicate that a pool of the new size still needs."""
@@ -191,6 +197,11 @@ def refine(
         if new is None:
             stopped = "the next size would exceed max_evals"
             break
+        knobs = (
+            ("ensembles in the pool", sizes.size, new.size),
+            ("temperatures", sizes.num_temperatures, new.num_temperatures),
+        )
+        tell_of(one, growth(*knobs))
         more = missing(sizes, new)
         grow(more)
         if new.size > sizes.size:
@@ -199,6 +210,7 @@ def refine(
                 for first, results in zip(prepares, drawn, strict=True)
             ]
         sizes = new
+    tell_of(one, stopped)
     best = min(range(len(tried)), key=lambda k: tried[k][0].tv_limit)
     one, chosen, sizes = tried[best]
     record = Accuracy(tolerance, one.tv_limit, tuple(t[0] for t in tried), best, stopped)

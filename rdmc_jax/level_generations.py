@@ -6,6 +6,7 @@ frozen sizes and fresh keys.
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from .core import Prepared, Result
 from .generations import MARGIN, Refined, RunFn
 from .level_sizes import LevelSizes, first_sizes, longer, quieter, sized
 from .limits import tv_limit
+from .progress import generation_line, growth
 
 MAX_GROWTH = 256
 """Evaluations of an ensemble at most, for each one of the first."""
@@ -164,6 +166,7 @@ def refine_levels(
     tolerance: float,
     num_ensembles: int,
     max_total: float,
+    tell: Callable[[str], None],
 ) -> Refined:
     """Grow a composition until the limit of a thrown-away pilot meets the tolerance.
 
@@ -174,6 +177,7 @@ def refine_levels(
         tolerance: requested total variation.
         num_ensembles: of the reported run, per replicate.
         max_total: evaluations at most, all in all; ``inf`` for no cap but the ladder's end.
+        tell: called with a line after each generation.
 
     Returns:
         `Refined`: the generation with the lowest limit.
@@ -185,6 +189,10 @@ def refine_levels(
     sizes = first_sizes(method)
     tried: Tried = []
     discarded: list[Result] = []
+
+    def tell_of(one: LevelGeneration, follows: str) -> None:
+        tell(generation_line(len(tried) - 1, one.tv_limit, MARGIN * tolerance, spent, follows))
+
     while True:
         own = sized(method, sizes)
         results = [run(k, len(tried), one, own) for k, one in enumerate(prepares)]
@@ -204,7 +212,15 @@ def refine_levels(
         if new is None:
             stopped = "the next size would exceed max_evals"
             break
+        knobs = (
+            ("levels", sizes.num_levels, new.num_levels),
+            ("batches", sum(sizes.num_batches), sum(new.num_batches)),
+            ("samples of a batch, times", sizes.wider, new.wider),
+            ("steps of the finish, times", sizes.finer, new.finer),
+        )
+        tell_of(one, growth(*knobs))
         sizes = new
+    tell_of(one, stopped)
     best = min(range(len(tried)), key=lambda k: tried[k][0].tv_limit)
     one, sizes = tried[best]
     record = Accuracy(tolerance, one.tv_limit, tuple(t[0] for t in tried), best, stopped)

@@ -124,7 +124,7 @@ def sample_many(
 
     One program for all: data set k is run with ``fold_in(rng_key, k)``, whatever the chunks. The
     method is not enriched for data sets that need it, as `sample` does: see
-    `ManyDraws.check`.
+    `ManyDraws.check`. It takes gradients if the density of any data set has one.
 
     Args:
         rng_key: ``jax.random.key(0)``.
@@ -160,8 +160,7 @@ def sample_many(
         raise ValueError(f"chunk_size must be at least 1 data set, but got {chunk_size}.")
     data = jax.tree.map(jnp.asarray, data)
     position = checked_example(logdensity_fn, position, data, is_many=True)
-    first = jax.tree.map(lambda leaf: leaf[0], data)
-    can_climb = has_gradient(logdensity_fn, position, first)
+    can_climb = has_gradient(logdensity_fn, position, data, is_many=True)
     plan = make_plan(
         dim=dimension(position),
         num_samples=num_samples,

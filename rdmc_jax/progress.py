@@ -4,13 +4,53 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import diagnostics
 
-Report = Callable[[list[tuple[int, Any]]], None]
+
+class Report(NamedTuple):
+    """What a run calls as it goes on."""
+
+    ensembles: Callable[[list[tuple[int, Any]]], None]
+    """With all finished ensembles, after each new one."""
+    generation: Callable[[str], None]
+    """With a line about sizes that were tried for a tolerance."""
+
+
+def generation_line(
+    number: int, tv_limit: float, wanted: float, num_evals: int, follows: str
+) -> str:
+    """What one generation showed, in words.
+
+    Args:
+        number: of the generation, from 0.
+        tv_limit: upper 95 % confidence limit that it measured.
+        wanted: limit that would end the search.
+        num_evals: evaluations so far, pilots included.
+        follows: what grows now, or why nothing does.
+
+    >>> generation_line(0, 0.25, 0.09, 50000, "temperatures 16 -> 64")
+    'generation 1: TV limit 0.250 (wanted 0.090), 50,000 evaluations so far; temperatures 16 -> 64'
+    """
+    return (
+        f"generation {number + 1}: TV limit {tv_limit:.3f} (wanted {wanted:.3f}), "
+        f"{num_evals:,} evaluations so far; {follows}"
+    )
+
+
+def growth(*knobs: tuple[str, Any, Any]) -> str:
+    """Which of some sizes change.
+
+    Args:
+        *knobs: name, size now, size next.
+
+    >>> growth(("pool", 1, 4), ("temperatures", 16, 16))
+    'pool 1 -> 4'
+    """
+    return ", ".join(f"{name} {now} -> {new}" for name, now, new in knobs if now != new)
 
 
 def _line(parts: list[tuple[int, Any]]) -> str:
@@ -25,14 +65,14 @@ def _line(parts: list[tuple[int, Any]]) -> str:
 
 @contextmanager
 def reporter(show: bool, total: int) -> Iterator[Report]:
-    """A function to call with all finished ensembles after each new one.
+    """Functions to call after each new ensemble, and while sizes grow for a tolerance.
 
     Args:
         show: False for silence.
         total: number of ensembles to come.
     """
     if not show:
-        yield lambda parts: None
+        yield Report(lambda parts: None, lambda text: None)
         return
     is_terminal = sys.stderr.isatty()
     if is_terminal and importlib.util.find_spec("tqdm") is not None:
@@ -45,7 +85,7 @@ def reporter(show: bool, total: int) -> Iterator[Report]:
                 bar.set_postfix_str(_line(parts), refresh=False)
                 bar.update(len(parts) - bar.n)
 
-            yield report
+            yield Report(report, lambda text: bar.write(f"rdmc: {text}", file=sys.stderr))
         return
     print(f"rdmc: compiling, then {total} ensembles", file=sys.stderr, flush=True)
     shown = 0
@@ -57,4 +97,7 @@ def reporter(show: bool, total: int) -> Iterator[Report]:
             shown = tenths
             print(f"rdmc: {len(parts)}/{total} {_line(parts)}", file=sys.stderr, flush=True)
 
-    yield plain
+    def line(text: str) -> None:
+        print(f"rdmc: {text}", file=sys.stderr, flush=True)
+
+    yield Report(plain, line)

@@ -1,6 +1,7 @@
 """What the user asks of accuracy, checked, and turned into what `run_plan` does about it."""
 
 import math
+from collections.abc import Callable
 
 from .compose import Method
 from .core import Plan, Prepared
@@ -45,7 +46,7 @@ def refiner(
     num_ensembles = plan.num_ensembles
     max_total = math.inf if plan.max_evals is None else plan.max_evals * num_samples
 
-    def larger(prepares: list[Prepared], run: RunFn) -> Refined:
+    def larger(prepares: list[Prepared], run: RunFn, tell: Callable[[str], None]) -> Refined:
         return refine_levels(
             prepares,
             run,
@@ -53,6 +54,7 @@ def refiner(
             tolerance=wanted,
             num_ensembles=num_ensembles,
             max_total=max_total,
+            tell=tell,
         )
 
     if method is not None:
@@ -66,7 +68,7 @@ def refiner(
         num_discarded=plan.num_replicates,
     )
 
-    def refined(prepares: list[Prepared], run: RunFn) -> Refined:
+    def refined(prepares: list[Prepared], run: RunFn, tell: Callable[[str], None]) -> Refined:
         return refine(
             prepares,
             run,
@@ -74,6 +76,7 @@ def refiner(
             tolerance=wanted,
             num_ensembles=num_ensembles,
             max_total=max_total,
+            tell=tell,
         )
 
     return Refiner(wanted, refined)

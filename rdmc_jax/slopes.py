@@ -1,5 +1,6 @@
 """Whether a density has a gradient that means something."""
 
+import functools
 from typing import Any
 
 import jax
@@ -34,7 +35,23 @@ def _slopes(
 _compiled = jax.jit(_slopes, static_argnames="logdensity_fn")
 
 
-def has_gradient(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any = None) -> bool:
+@functools.partial(jax.jit, static_argnames="logdensity_fn")
+def _compiled_many(
+    logdensity_fn: LogDensityFn, position: ArrayTree, data: Any
+) -> tuple[Array, Array, Array]:
+    return jax.lax.map(lambda one: _slopes(logdensity_fn, position, one), data)
+
+
+def _is_flat(value: np.ndarray, slope: np.ndarray) -> bool:
+    """Whether values differ where the gradient is zero at all points, for one data set."""
+    is_finite = np.isfinite(value)
+    values, slopes = value[is_finite], slope[is_finite]
+    return bool(values.size and np.ptp(values) > 0 and np.all(slopes == 0))
+
+
+def has_gradient(
+    logdensity_fn: LogDensityFn, position: ArrayTree, data: Any = None, *, is_many: bool = False
+) -> bool:
     """Whether JAX can differentiate a density twice, and does not find it flat.
 
     A density that calls other code has no derivative in JAX; one that is rounded, or looked up in a
@@ -45,10 +62,13 @@ def has_gradient(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any = N
             be evaluated.
         position: example position, of arrays.
         data: passed to the density if not None.
+        is_many: whether the data are those of many densities, along a leading axis.
 
     Returns:
-        False if differentiation raises, or the gradient is exactly zero at all of
-        `NUM_POINTS` points around the position though the values there differ.
+        False if differentiation raises, or the gradient is exactly zero at all of `NUM_POINTS`
+        points around the position though the values there differ: for every one of the data sets,
+        if there are many. One that has a gradient needs it, above all in many dimensions; steps
+        along a gradient of zero are random walks, so those that have none are sampled too.
 
     >>> has_gradient(lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(2))
     True
@@ -56,9 +76,11 @@ def has_gradient(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any = N
     False
     """
     try:
-        value, slope, _ = _compiled(logdensity_fn, position, data)
+        at = _compiled_many if is_many else _compiled
+        value, slope, _ = map(np.asarray, at(logdensity_fn, position, data))
     except Exception:  # whatever a density's code raises when it is differentiated: it evaluates
         return False
-    finite = np.isfinite(np.asarray(value))
-    values, slopes = np.asarray(value)[finite], np.asarray(slope)[finite]
-    return not (values.size and np.ptp(values) > 0 and np.all(slopes == 0))
+    return not all(
+        _is_flat(*one)
+        for one in zip(value.reshape(-1, NUM_POINTS), slope.reshape(-1, NUM_POINTS), strict=True)
+    )

@@ -73,27 +73,45 @@ def test_gmm4_mode_weights_and_cost(seed):
     assert abs(d.log_normalizer) < 4 * d.log_normalizer_error + 0.02
 
 
-def rounded_density(x):
+NAMED = {"x": jnp.zeros(()), "rest": [jnp.zeros(1)]}
+
+
+def point_of(position):
+    return jnp.append(position["x"], position["rest"][0])
+
+
+def rounded_density(position):
     """The mixture in steps of a quarter: its gradient is zero wherever there is one."""
-    return jnp.round(4 * GMM4.logdensity_fn(x)) / 4
+    return jnp.round(4 * GMM4.logdensity_fn(point_of(position))) / 4
+
+
+def check_rounded(d):
+    """Shares of the modes, after what holds for every run."""
+    assert d.num_evals.gradient == 0 and "no gradient" in d.plan.reason
+    # rounding is even: it changes no mode's mass by more than a few per cent
+    assert abs(d.log_normalizer) < 4 * d.log_normalizer_error + 0.03
+    modes = np.asarray(jax.vmap(lambda one: GMM4.mode_fn(point_of(one)))(d.position))
+    return np.bincount(modes, weights=d.weights, minlength=4)
 
 
 @pytest.fixture(scope="module")
 def rounded_draws():
     keys = [jax.random.key(seed) for seed in range(3)]
-    return [rj.sample(key, rounded_density, jnp.zeros(2), 2000) for key in keys]
+    return [rj.sample(key, rounded_density, NAMED, 2000) for key in keys]
 
 
 def test_a_density_without_gradient_is_sampled_by_random_walks(rounded_draws):
-    shares = []
-    for d in rounded_draws:
-        assert d.num_evals.gradient == 0 and "no gradient" in d.plan.reason
-        # rounding is even: it changes no mode's mass by more than a few per cent
-        assert abs(d.log_normalizer) < 4 * d.log_normalizer_error + 0.03
-        modes = np.asarray(jax.vmap(GMM4.mode_fn)(d.position))
-        shares.append(np.bincount(modes, weights=d.weights, minlength=4))
-    errors = 0.5 * np.sum(np.abs(np.array(shares) - GMM4.mode_weights), axis=1)
+    shares = np.array([check_rounded(d) for d in rounded_draws])
+    errors = 0.5 * np.sum(np.abs(shares - GMM4.mode_weights), axis=1)
     assert np.mean(errors) < 0.05
+
+
+def test_a_tolerance_without_gradient_and_with_names():
+    d = rj.sample(jax.random.key(1), rounded_density, NAMED, 2000, tolerance=0.25)
+    record = d.plan.accuracy
+    assert d.tv_bound < d.tv_limit == record.certified <= 0.25
+    assert jax.tree.map(jnp.shape, d.position) == {"x": (2000,), "rest": [(2000, 1)]}
+    assert 0.5 * np.sum(np.abs(check_rounded(d) - GMM4.mode_weights)) < 0.05
 
 
 def test_the_summary_says_what_was_measured_and_chosen(mixture_draws):

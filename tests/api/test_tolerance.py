@@ -1,5 +1,9 @@
 """Tolerance in, certificate out: what was asked, what was met, and what it cost."""
 
+import contextlib
+import io
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -11,8 +15,16 @@ TOLERANCE = 0.1
 
 
 @pytest.fixture(scope="module")
-def met():
-    return default(2000, seed=1, data=GMM4_DATA, tolerance=TOLERANCE)
+def shown():
+    """The draws, and what the run said on the way."""
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        draws = default(2000, seed=1, data=GMM4_DATA, tolerance=TOLERANCE, progress=True)
+    return draws, said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def met(shown):
+    return shown[0]
 
 
 def test_the_certificate_is_met_by_draws_that_decided_nothing(met):
@@ -55,6 +67,19 @@ def test_a_tolerance_that_the_budget_cannot_meet_is_reported():
     codes = [code for code, _ in d.findings()]
     assert "R114" in codes
     assert "max_evals" in d.plan.accuracy.stopped
+
+
+def test_progress_has_a_line_for_each_generation(shown):
+    draws, said = shown
+    record = draws.plan.accuracy
+    lines = [text for text in said.splitlines() if "generation" in text]
+    for number, (text, one) in enumerate(zip(lines, record.generations, strict=True)):
+        assert text.startswith(f"rdmc: generation {number + 1}: TV limit {one.tv_limit:.3f}")
+    assert " -> " in lines[0] and lines[-1].endswith(record.stopped)
+    spent = [int(re.search(r"([\d,]+) evaluations", text)[1].replace(",", "")) for text in lines]
+    assert np.all(np.diff(spent) > 0) and spent[-1] < record.spent
+    # the generations are over before the first ensemble of the reported run
+    assert said.rindex("generation") < said.index("log Z")
 
 
 def test_a_plan_foresees_what_the_run_then_needed(met):

@@ -1,5 +1,8 @@
 """A tolerance for a composition: levels, inner samples and temperatures that meet it."""
 
+import contextlib
+import io
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,8 +31,16 @@ def run(**options):
 
 
 @pytest.fixture(scope="module")
-def met():
-    return run(method=METHOD, tolerance=TOLERANCE)
+def shown():
+    """The draws, and what the run said on the way."""
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        draws = run(method=METHOD, tolerance=TOLERANCE, progress=True)
+    return draws, said.getvalue().splitlines()
+
+
+@pytest.fixture(scope="module")
+def met(shown):
+    return shown[0]
 
 
 def test_the_certificate_is_met_where_the_method_alone_did_not(met):
@@ -40,6 +51,22 @@ def test_the_certificate_is_met_where_the_method_alone_did_not(met):
     assert last.num_levels > first.num_levels and max(last.num_batches) > 1
     assert met.findings() == []
     assert "certified" in met.summary() and f"{last.num_levels} levels" in met.summary()
+
+
+def test_progress_says_what_grows(shown):
+    draws, said = shown
+    record = draws.plan.accuracy
+    lines = [text for text in said if "generation" in text]
+    assert len(lines) == len(record.generations) and lines[-1].endswith(record.stopped)
+    before, after = (one.num_levels for one in record.generations[:2])
+    assert f"; levels {before} -> {after}" in lines[0] and "batches" in lines[0]
+
+
+def test_progress_changes_no_number(met):
+    silent = run(method=METHOD, tolerance=TOLERANCE)
+    np.testing.assert_array_equal(silent.position, met.position)
+    np.testing.assert_array_equal(silent.log_weight, met.log_weight)
+    assert silent.plan == met.plan and silent.num_evals == met.num_evals
 
 
 def test_each_level_has_its_record(met):

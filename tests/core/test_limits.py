@@ -1,11 +1,16 @@
 """Upper limits of the bounds, against lognormal weights whose bounds are known."""
 
 import numpy as np
+from core_targets import pool_of
 from scipy.special import ndtr
 
 from rdmc_jax.accuracy import Generation
-from rdmc_jax.generations import Sizes, measured, next_sizes
+from rdmc_jax.core import Prepared, Result
+from rdmc_jax.generations import Sizes, measured, next_sizes, refine
 from rdmc_jax.limits import kl_limit, tv_limit
+from rdmc_jax.rungs import NUM_PARTICLES, RUNGS
+from rdmc_jax.sampler import Info
+from rdmc_jax.types import Evaluations
 
 SIGMA = 0.4
 TV = 2 * ndtr(SIGMA / 2) - 1
@@ -67,3 +72,40 @@ def test_pairs_of_equal_draws_count_once():
     twice = tv_limit(np.tile(log_weight, 2), np.tile(replicate, 2), pair=pair)
     np.testing.assert_allclose(twice, once, rtol=1e-12)
     assert tv_limit(np.tile(log_weight, 2), np.tile(replicate, 2)).upper < once.upper
+
+
+def test_draws_with_named_parts_become_points_of_a_larger_pool():
+    """Ensembles that are made up: log w varies with the pool until that has grown."""
+    rng = np.random.default_rng(0)
+    location, scale = np.array([1.0, -2.0]), np.array([[2.0, 0.0], [1.0, 3.0]])
+    first = Prepared(location, scale, pool_of(np.zeros((8, 2))), np.zeros(2))
+    made, told = [], []
+
+    def run(replicate, number, prepared, method):
+        u = rng.standard_normal((NUM_PARTICLES, 2)).astype(np.float32)
+        x = location + u @ scale.T
+        spread = 0.5 if prepared.pool.position.shape[0] == 8 else 0.01
+        shared = spread * np.tile(rng.standard_normal(NUM_PARTICLES // 2), 2)
+        made.append((replicate, u))
+        info = Info(*[np.nan] * 6, Evaluations(10, 5), 0)
+        return Result({"a": x[:, 0], "b": [x[:, 1:]]}, shared, info)
+
+    found = refine(
+        [first, first],
+        run,
+        RUNGS[0],
+        tolerance=0.1,
+        num_ensembles=1,
+        max_total=np.inf,
+        tell=told.append,
+    )
+    one, last = found.accuracy.generations
+    size = last.num_pool // NUM_PARTICLES
+    assert one.num_pool == 8 and size >= 4 and found.accuracy.chosen == 1
+    for replicate, prepared in enumerate(found.prepares):
+        own = np.concatenate([u for k, u in made if k == replicate][:size])
+        np.testing.assert_allclose(prepared.pool.position[:-8], own, atol=1e-4)
+        np.testing.assert_array_equal(prepared.pool.position[-8:], 0.0)
+    assert len(found.discarded) == len(made) and sum(g.evals for g in (one, last)) == 10 * len(made)
+    assert told[0].endswith(f"ensembles in the pool 1 -> {size}")
+    assert told[1].endswith("met by the pilot") and len(told) == 2

@@ -55,3 +55,14 @@ def test_trees_and_data():
         return data * jnp.sum(position["a"] ** 2)
 
     assert has_gradient(fn, {"a": jnp.zeros(3)}, jnp.asarray(-1.0))
+
+
+@pytest.mark.parametrize(
+    ("is_rounded", "expected"),
+    [((1.0, 0.0), True), ((0.0, 1.0), True), ((1.0, 1.0), False), ((1.0,), False)],
+)
+def test_one_of_many_data_sets_with_a_gradient_is_enough(is_rounded, expected):
+    def fn(x, data):
+        return jnp.where(data > 0, rounded(x), smooth(x))
+
+    assert has_gradient(fn, jnp.zeros(2), jnp.asarray(is_rounded), is_many=True) == expected
