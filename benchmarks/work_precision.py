@@ -8,7 +8,8 @@ and the composition get the baselines' coordinates too; `sample` gets an example
 For each problem, method, size and seed: absolute error of log Z; total variation of the mode
 weights; largest Kolmogorov-Smirnov distance over the coordinates, where there are exact draws;
 evaluations per draw (the larger of density and gradient counts, pilots and pools included);
-seconds of a compiled run, and of the first run of that method, which compiles. The floor is what as
+seconds of a compiled run, by the wall and of the processors, and of the first run of that method,
+which compiles. The floor is what as
 many exact draws read (95 % quantile). Rows of the output file are kept with ``--resume``.
 
 Usage: python -m benchmarks.work_precision [--problems gmm4,...] [--methods sample,NUTS,...]
@@ -226,9 +227,9 @@ def measure(name, problem, method, done, options):
                 begin = time.perf_counter()
                 run(jax.random.key(998), *arguments)
                 first_seconds = time.perf_counter() - begin
-            begin = time.perf_counter()
+            begin, begin_cpu = time.perf_counter(), time.process_time()
             outcome = run(jax.random.key(seed), *arguments)
-            seconds = time.perf_counter() - begin
+            seconds, cpu = time.perf_counter() - begin, time.process_time() - begin_cpu
             evals.append(outcome.evals_per_sample)
             yield {
                 "problem": name,
@@ -237,6 +238,7 @@ def measure(name, problem, method, done, options):
                 "seed": seed,
                 "evals_per_sample": outcome.evals_per_sample,
                 "seconds": seconds,
+                "cpu_seconds": cpu,
                 "seconds_first": first_seconds,
                 "errors": errors_of(problem, truth, outcome),
                 "floors": truth.floors,

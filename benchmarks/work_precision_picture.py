@@ -89,9 +89,9 @@ def picture(records, error_of, work, label, file):
 
 def pictures(records, folder):
     """Distances against evaluations and against seconds, and log Z against evaluations."""
-    evals, seconds = "evaluations per draw", "seconds of a compiled run"
+    evals, seconds = "evaluations per draw", "processor seconds, compiled"
     picture(records, primary, "evals_per_sample", evals, folder / "work_precision.png")
-    picture(records, primary, "seconds", seconds, folder / "work_precision_seconds.png")
+    picture(records, primary, "cpu_seconds", seconds, folder / "work_precision_seconds.png")
     picture(records, lambda _: "log_z", "evals_per_sample", evals, folder / "work_precision_z.png")
 
 
