@@ -1,4 +1,4 @@
-"""Write the tables of ``benchmarks/README.md`` from the committed results.
+"""Write the tables of ``benchmarks/README.md`` and ``README.md`` from the committed results.
 
 The text between ``<!-- name -->`` and ``<!-- end name -->`` becomes the table of that name.
 
@@ -9,7 +9,17 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks import ablations, accuracy, blind_spot, calibration, tolerance
+from benchmarks import (
+    ablations,
+    accuracy,
+    blind_spot,
+    calibration,
+    losses,
+    separation_picture,
+    tolerance,
+    tuning,
+    work_precision_picture,
+)
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -25,6 +35,11 @@ def accuracy_table(report):
 def ablations_table(report):
     rows = [ablations.COLUMNS, ["---"] * len(ablations.COLUMNS)]
     return "\n".join(map(accuracy.line, rows + list(map(ablations.cells, report["records"]))))
+
+
+def records_of(table):
+    """A table of the report's records."""
+    return lambda report: table(report["records"])
 
 
 def merged(paths):
@@ -44,6 +59,24 @@ def merged(paths):
     return {**reports[-1], "records": ordered}
 
 
+TABLES = {
+    FOLDER / "README.md": {
+        "accuracy": accuracy_table,
+        "work_precision": records_of(work_precision_picture.table),
+        "separation": lambda report: separation_picture.table(report["targets"]),
+        "losses": losses.table,
+        "tolerance": records_of(tolerance.table),
+        "tuning": records_of(tuning.table),
+        "blind_spot": records_of(blind_spot.table),
+        "calibration": records_of(calibration.table),
+        "ablations": ablations_table,
+    },
+    FOLDER.parent / "README.md": {
+        "work_precision": lambda report: work_precision_picture.short_table(report["records"]),
+    },
+}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--merge", nargs="+", type=Path, default=[])
@@ -52,21 +85,14 @@ def main():
     if options.merge:
         text = json.dumps(merged(options.merge), indent=1, allow_nan=False)
         options.into.write_text(text + "\n", "utf-8")
-    path = FOLDER / "README.md"
-    text = path.read_text("utf-8")
-    tables = {
-        "accuracy": accuracy_table,
-        "tolerance": lambda report: tolerance.table(report["records"]),
-        "blind_spot": lambda report: blind_spot.table(report["records"]),
-        "calibration": lambda report: calibration.table(report["records"]),
-        "ablations": ablations_table,
-    }
-    for name, table in tables.items():
-        report = json.loads((FOLDER / "results" / f"{name}.json").read_text("utf-8"))
-        first, last = f"<!-- {name} -->", f"<!-- end {name} -->"
-        before, rest = text.split(first)
-        text = f"{before}{first}\n\n{table(report)}\n\n{last}{rest.split(last)[1]}"
-    path.write_text(text, "utf-8")
+    for path, tables in TABLES.items():
+        text = path.read_text("utf-8")
+        for name, table in tables.items():
+            report = json.loads((FOLDER / "results" / f"{name}.json").read_text("utf-8"))
+            first, last = f"<!-- {name} -->", f"<!-- end {name} -->"
+            before, rest = text.split(first)
+            text = f"{before}{first}\n\n{table(report)}\n\n{last}{rest.split(last)[1]}"
+        path.write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

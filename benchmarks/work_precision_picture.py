@@ -110,7 +110,7 @@ def at_floor(records, method, error):
 
 
 def log_z(records, method):
-    """Root mean square error of log Z at the dearest size."""
+    """Smallest root mean square error of log Z over the sizes, and where."""
     at, values, _ = curve(records, method, "log_z", "evals_per_sample")
     finite = [(evals, one[np.isfinite(one)]) for evals, one in zip(at, values, strict=True)]
     finite = [(evals, one) for evals, one in finite if one.size]
@@ -120,20 +120,26 @@ def log_z(records, method):
     return f"{np.sqrt(np.mean(one**2)):.3f} at {evals:,.0f}"
 
 
-def table(records):
-    """Evaluations per draw to the floor, then the best log Z of each method that has one."""
-    methods = [name for name in COLORS if any(one["method"] == name for one in records)]
-    parts = []
-    first = ("problem (floor)", *methods)
-    rows = [first, ["---"] * len(first)]
+def floors(records, methods):
+    """Evaluations per draw to the floor, one row for each problem."""
+    rows = [("problem (floor)", *methods), ["---"] * (1 + len(methods))]
     for name, own in grouped(records).items():
         error = primary(own)
         head = f"`{name}` ({own[0]['floors'][error]:.3f}{', KS' if error == 'ks' else ''})"
         rows.append([head, *(at_floor(own, method, error) for method in methods)])
-    parts.append("\n".join(map(line, rows)))
-    with_z = [one for one in methods if any(log_z(own, one) != "–" for own in [records])]
+    return "\n".join(map(line, rows))
+
+
+def short_table(records):
+    """Ours beside the baselines that people would take."""
+    return floors(records, ("sample", "SMC MALA", "parallel tempering", "NUTS"))
+
+
+def table(records):
+    """Evaluations per draw to the floor, then the best log Z of each method that has one."""
+    methods = [name for name in COLORS if any(one["method"] == name for one in records)]
+    with_z = [one for one in methods if log_z(records, one) != "–"]
     rows = [("problem", *with_z), ["---"] * (1 + len(with_z))]
     for name, own in grouped(records).items():
         rows.append([f"`{name}`", *(log_z(own, method) for method in with_z)])
-    parts.append("\n".join(map(line, rows)))
-    return "\n\n".join(parts)
+    return "\n\n".join([floors(records, methods), "\n".join(map(line, rows))])

@@ -134,7 +134,7 @@ def program(key, target, num_samples, size, betas, steps):
     def step(index, carry):
         state, log_sum = carry
         *state, _, _ = turn(key, index, target, betas, steps, *state)
-        increment = (betas[1:] - betas[:-1]) * state[1][:, :-1]
+        increment = (betas[1:] - betas[:-1])[None, :] * state[1][:, :-1]
         log_sum = jnp.logaddexp(log_sum, jax.nn.logsumexp(increment, axis=0))
         return tuple(state), log_sum
 
