@@ -147,7 +147,7 @@ def counted_normals(run, *arguments):
 
     def normal(key, shape=(), dtype=float, **options):
         # the key tells along which axes of vmap there are numbers of their own
-        count(jax.random.key_data(key), jnp.asarray(math.prod(shape), jnp.int32))
+        count(jax.random.key_data(key), jnp.asarray(math.prod(shape), jnp.float32))
         return plain(key, shape, dtype, **options)
 
     with mock.patch.object(jax.random, "normal", normal):
@@ -187,7 +187,7 @@ def warm_chains(num_particles=NUM_PARTICLES):
 
 def restart(dim, num_particles=rungs.NUM_PARTICLES):
     """The method of the default, for any number of particles."""
-    rung, _ = choose_rung(dim, num_particles, 1, None)
+    rung, _ = choose_rung(dim, rungs.NUM_PARTICLES, 1, None)
     finish = rungs.restart_finish(rung, rung.num_temperatures)
     return rj.rdmc(rj.noised_pool(num_particles=num_particles), rj.no_levels(), finish)
 
@@ -199,36 +199,44 @@ METHODS = {
 }
 
 
-def default_plan(dim):
-    """Plan of `sample` at its defaults."""
-    return rj.make_plan(dim=dim)
+def program_of(name, problem, dim, num_particles):
+    """A method on the user's coordinates, pilot apart: a program of a key."""
+    position = jnp.zeros(dim, jnp.float32)
+    plan = Plan(METHODS[name](dim, num_particles), None, None, 1, 1, "")
+
+    def run(key):
+        return core(key, problem.logdensity_fn, position, plan=plan)
+
+    return Program(name, num_particles * NUM_CHAINS, run, ())
+
+
+def preparation_of(problem, dim):
+    """Pilot and pool of the default."""
+    position, plan = jnp.zeros(dim, jnp.float32), rj.make_plan(dim=dim)
+
+    def run(key):
+        return prepare(key, problem.logdensity_fn, position, None, None, plan=plan)
+
+    return Program("default: preparation", plan.num_particles, run, ())
+
+
+def ensemble_of(problem, dim, num_particles, prepared):
+    """The default's ensemble for a preparation, or for its shape alone."""
+    position, method = jnp.zeros(dim, jnp.float32), restart(dim, num_particles)
+
+    def run(key, prepared):
+        return ensemble(key, problem.logdensity_fn, position, None, prepared, method=method)
+
+    return Program("default: ensemble", num_particles, run, (prepared,))
 
 
 def programs_of(name, problem, dim):
     """The programs of a method, to be called with a key and their arguments."""
-    position = jnp.zeros(dim, jnp.float32) + jnp.asarray(problem.position, jnp.float32)
     if name != "default":
-        method = METHODS[name](dim, NUM_PARTICLES)
-        plan = Plan(method, None, None, 1, 1, "")
-
-        def run(key):
-            return core(key, problem.logdensity_fn, position, plan=plan)
-
-        return [Program(name, NUM_PARTICLES * NUM_CHAINS, run, ())]
-    plan = default_plan(dim)
-
-    def prepared_by(key):
-        return prepare(key, problem.logdensity_fn, position, None, None, plan=plan)
-
-    def run_from(key, prepared):
-        return ensemble(key, problem.logdensity_fn, position, None, prepared, method=plan.method)
-
-    width = plan.num_particles
-    prepared = jax.jit(prepared_by)(jax.random.key(0))
-    return [
-        Program("default: preparation", width, prepared_by, ()),
-        Program("default: ensemble", width, run_from, (prepared,)),
-    ]
+        return [program_of(name, problem, dim, NUM_PARTICLES)]
+    preparation = preparation_of(problem, dim)
+    prepared = jax.jit(preparation.run)(jax.random.key(0))
+    return [preparation, ensemble_of(problem, dim, rungs.NUM_PARTICLES, prepared)]
 
 
 def evaluations_of(result):
@@ -326,19 +334,13 @@ def speed_of(name, dim, num_repeats):
 
 def memory_of(name, dim, num_particles):
     """Memory of one method for a number of particles: compiled, not run."""
-    problem = problems.two_modes(dim)
-    position = jnp.zeros(dim, jnp.float32)
-    method = METHODS[name](dim, num_particles)
-    key = jax.random.key(0)
-    plan = default_plan(dim) if name == "default" else Plan(method, None, None, 1, 1, "")
-    prepared = jax.eval_shape(
-        lambda key: prepare(key, problem.logdensity_fn, position, None, None, plan=plan), key
-    )
-
-    def run(key, prepared):
-        return ensemble(key, problem.logdensity_fn, position, None, prepared, method=method)
-
-    used = megabytes(compiled(run, key, prepared)[0])
+    problem, key = problems.two_modes(dim), jax.random.key(0)
+    if name == "default":
+        prepared = jax.eval_shape(preparation_of(problem, dim).run, key)
+        program = ensemble_of(problem, dim, num_particles, prepared)
+    else:
+        program = program_of(name, problem, dim, num_particles)
+    used = megabytes(compiled(program.run, key, *program.arguments)[0])
     each = None if used is None else used * 2**20 / (num_particles * dim)
     return {
         "program": name,
