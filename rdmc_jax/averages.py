@@ -6,25 +6,51 @@ All work on blocks of particles, so that memory is O(block × number of points).
 import jax
 import jax.numpy as jnp
 
+from .border import EXACT
 from .types import Array, Pool
 
 BLOCK = 128
 
 
-def _log_kernel(x: Array, sigma: Array, columns: Array, log_weight: Array) -> Array:
-    """Of one particle; ``columns`` are the points, shape (dim, num_points).
+def squared_distance(x: Array, position: Array, unit: Array) -> Array:
+    """``|(x - y_j)/unit|²`` for each row y_j of ``position``.
 
-    Points lie along the last axis, so that sums over coordinates are sums of long vectors: with the
-    coordinates last, two dimensions cost ten times as much on a CPU.
+    Differences, not ``|x|² - 2xy + |y|²``: modes may be thousands of their widths apart. On CPUs
+    coordinate by coordinate, because loops over the points are fast there and those over few
+    coordinates are not; accelerators prefer one kernel to one per coordinate.
+
+    Args:
+        x: one point, shape (dim,).
+        position: shape (num_points, dim).
+        unit: of length, in each coordinate or one for all.
+
+    Returns:
+        Shape (num_points,).
     """
-    z = (x[:, None] - columns) / sigma
-    return log_weight - 0.5 * jnp.sum(z * z, axis=0)
+    inverse = jnp.broadcast_to(1 / unit, x.shape)
+
+    def by_coordinate(x: Array, position: Array, inverse: Array) -> Array:
+        def add(total: Array, along: tuple[Array, Array, Array]) -> tuple[Array, None]:
+            one, all_points, factor = along
+            return total + ((one - all_points) * factor) ** 2, None
+
+        return jax.lax.scan(add, jnp.zeros_like(position[:, 0]), (x, position.T, inverse))[0]
+
+    def at_once(x: Array, position: Array, inverse: Array) -> Array:
+        return jnp.sum(((x[None, :] - position) * inverse[None, :]) ** 2, axis=1)
+
+    return jax.lax.platform_dependent(x, position, inverse, cpu=by_coordinate, default=at_once)
 
 
 def log_kernel(x: Array, sigma: Array, pool: Pool) -> Array:
-    """``log W_j - |x - y_j|²/(2σ²)`` for a block of particles, shape (block, num_points)."""
-    columns = pool.position.T
-    return jax.vmap(lambda x, sigma: _log_kernel(x, sigma, columns, pool.log_weight))(x, sigma)
+    """``log W_j - |x - y_j|²/(2σ²)`` for one particle, shape (num_points,)."""
+    return pool.log_weight - 0.5 * squared_distance(x, pool.position, sigma)
+
+
+def _kernel_ess(x: Array, sigma: Array, pool: Pool) -> Array:
+    log_share = log_kernel(x, sigma, pool)
+    share = jnp.exp(log_share - jnp.max(log_share))
+    return jnp.sum(share) ** 2 / jnp.sum(share**2)
 
 
 def pooled_moments(x: Array, sigma: Array, pool: Pool) -> tuple[Array, Array, Array, Array]:
@@ -39,14 +65,18 @@ def pooled_moments(x: Array, sigma: Array, pool: Pool) -> tuple[Array, Array, Ar
         ``log p̂_σ(x)``, effective number of members, and mean and variance of the members'
         posterior, shapes (num_particles,), (num_particles,), and twice (num_particles, dim).
     """
-    columns = pool.position.T
 
     def one(x: Array, sigma: Array) -> tuple[Array, Array, Array, Array]:
-        log_kernel = _log_kernel(x, sigma, columns, pool.log_weight)
-        log_sum = jax.nn.logsumexp(log_kernel)
-        share = jnp.exp(log_kernel - log_sum)
-        mean = columns @ share
-        variance = (columns - mean[:, None]) ** 2 @ share
+        log_share = log_kernel(x, sigma, pool)
+        log_sum = jax.nn.logsumexp(log_share)
+        share = jnp.exp(log_share - log_sum)
+        mean = jnp.matmul(share, pool.position, precision=EXACT)
+
+        def variance_along(pair: tuple[Array, Array]) -> Array:
+            along, center = pair
+            return jnp.vdot(share, (along - center) ** 2, precision=EXACT)
+
+        variance = jax.lax.map(variance_along, (pool.position.T, mean))
         log_density = log_sum - 0.5 * x.shape[0] * jnp.log(2 * jnp.pi * sigma**2)
         return log_density, 1 / jnp.sum(share**2), mean, variance
 
@@ -73,30 +103,17 @@ def stop_levels(
     Returns:
         Level of each particle, shape (num_particles,).
     """
-    num_sigmas, num_particles, _ = paths.shape
-    columns = pool.position.T
+    begin, last = jnp.asarray(first, jnp.int32), paths.shape[0] - 1
 
-    def kernel_ess(x: Array, sigma: Array) -> Array:
-        log_share = _log_kernel(x, sigma, columns, pool.log_weight)
-        share = jnp.exp(log_share - jnp.max(log_share))
-        return jnp.sum(share) ** 2 / jnp.sum(share**2)
+    def one(path: Array) -> Array:
+        def body(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+            level, _ = carry
+            stopped = _kernel_ess(path[level], sigmas[level], pool) < threshold
+            stopped = stopped | (level == last)
+            return jnp.where(stopped, level, level + 1), stopped
 
-    def is_running(carry: tuple[Array, Array, Array]) -> Array:
-        level, _, stopped = carry
-        return (level < num_sigmas) & ~jnp.all(stopped)
+        none = jnp.zeros((), bool)
+        return jax.lax.while_loop(lambda carry: ~carry[1], body, (begin, none))[0]
 
-    def body(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        level, stop, stopped = carry
-        sigma = jnp.full((num_particles,), sigmas[level])
-        ess = jax.lax.map(
-            lambda args: kernel_ess(*args),
-            (paths[level], sigma),
-            batch_size=BLOCK,
-        )
-        stop = jnp.where(stopped, stop, level)
-        return level + 1, stop, stopped | (ess < threshold)
-
-    begin = jnp.asarray(first, jnp.int32)
-    none = jnp.zeros((num_particles,), bool)
-    carry = (begin, jnp.full((num_particles,), begin), none)
-    return jax.lax.while_loop(is_running, body, carry)[1]
+    # each block goes on until the last of its own particles has stopped
+    return jax.lax.map(one, jnp.swapaxes(paths, 0, 1), batch_size=BLOCK)

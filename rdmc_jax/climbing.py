@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from .averages import squared_distance
 from .curvature import (
     covariance,
     curvature,
@@ -103,8 +104,7 @@ def crowding(met: Local) -> Array:
     """Number of points within the Gaussian that the curvature at each point describes."""
 
     def one(x: Array, deviation: Array) -> Array:
-        z = (met.x - x[None, :]) / (2 * deviation[None, :])
-        return jnp.sum(jnp.exp(-0.5 * jnp.sum(z * z, axis=-1)))
+        return jnp.sum(jnp.exp(-0.5 * squared_distance(x, met.x, 2 * deviation)))
 
     return jnp.maximum(jax.lax.map(lambda p: one(*p), (met.x, met.deviation), batch_size=64), 1.0)
 

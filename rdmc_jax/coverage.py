@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .averages import squared_distance
 from .diagnostics import relative_weights, weight_ess
 from .types import Array
 
@@ -45,12 +46,10 @@ def _shares(u: Array, position: Array, log_weight: Array, origin: Array) -> Arra
     Relative to the nearest points, so that it means the same in all dimensions.
     """
     is_there = jnp.isfinite(log_weight)
-    columns = position.T  # long vectors last, as in averages.py
 
     def one(x: Array) -> Array:
-        z = (x[:, None] - columns) / BREADTH
-        log_kernel = jnp.where(is_there, -0.5 * jnp.sum(z * z, axis=0), -jnp.inf)
-        return jax.nn.softmax(log_kernel)
+        log_kernel = -0.5 * squared_distance(x, position, jnp.asarray(BREADTH, x.dtype))
+        return jax.nn.softmax(jnp.where(is_there, log_kernel, -jnp.inf))
 
     share = jax.lax.map(one, u, batch_size=64)
     return jax.ops.segment_sum(share.T, origin, num_segments=MAX_GENERATORS).T

@@ -209,7 +209,7 @@ def reweighted(
 
         def add(total: Array, one: tuple[Array, Array, Array]) -> tuple[Array, None]:
             x, sigma, weight = one
-            share = jax.nn.softmax(log_kernel(x[None], sigma[None], pool)[0])
+            share = jax.nn.softmax(log_kernel(x, sigma, pool))
             return total + weight * share, None
 
         mass, _ = jax.lax.scan(add, jnp.zeros_like(pool.log_weight), (drawn.x, drawn.time, weight))

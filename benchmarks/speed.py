@@ -1,0 +1,443 @@
+"""Time of the samplers over the limit: a bare loop of the same evaluations and normal numbers.
+
+The limit is one jitted program of ``lax.scan`` over Langevin steps ``x + h ∇log π(x) + √(2h) ξ`` on
+the same density in single precision, for as many chains side by side as the sampler moves (column
+width). It evaluates value and gradient as often as the sampler, the value alone as often
+(importance candidates, trial points of the pilot), and draws as many normal numbers. What it lacks
+is all the rest: acceptance, weights, adaptation, resampling, kernel averages of the pool,
+eigenvectors of Hessians. Evaluations are those that the run reports (a Hessian product is one);
+normal numbers are counted by a run of the same program with the same key.
+
+Sampled are `two_modes` by
+
+- `paper`: the published algorithm, unadjusted chains that begin at importance candidates;
+- `chains`: warm MALA chains on each particle's posterior, matched moments, annealed finish;
+- `default`: what `sample` runs: its preparation (pilot and pool) and its ensemble are two
+  programs, and what the row says is their sum.
+
+Seconds are medians of runs in which sampler and limit take turns; compilation, tracing included,
+stands apart. Memory is what the compiler reserves (temporary arrays, arguments, results) against
+the number of particles; of the default that of its ensemble, the pool's size being given.
+
+Usage: python -m benchmarks.speed [--dims 2,16,64] [--methods paper,chains,default] [--repeats 7]
+[--particles 256,1024,4096,16384] [--memory-dims 16] [--output benchmarks/results/speed.json]
+"""
+
+import argparse
+import json
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.custom_batching import custom_vmap
+
+import rdmc_jax as rj
+from benchmarks.accuracy import environment, line, strict
+from rdmc_jax import problems, rungs
+from rdmc_jax.core import Plan, core, ensemble, prepare
+from rdmc_jax.planning import choose_rung
+from rdmc_jax.published import paper_method
+
+NUM_PARTICLES = 256
+"""Of `paper` and `chains`: with 16 chains each, four times as wide as the default's ensemble."""
+NUM_CHAINS = 16
+STEP_SIZE = 1e-3
+COLUMNS = (
+    "program",
+    "dim",
+    "gradients",
+    "values alone",
+    "normal vectors",
+    "width",
+    "s",
+    "s of the limit",
+    "ratio",
+    "s to compile (limit)",
+)
+MEMORY_COLUMNS = ("program", "dim", "particles", "MiB", "bytes per particle and coordinate")
+
+
+class Counts(NamedTuple):
+    """What a program does."""
+
+    gradients: int  # value and gradient at once
+    values: int  # the value alone
+    normals: int  # vectors of dim numbers
+
+
+class Program(NamedTuple):
+    """Something to time."""
+
+    name: str
+    width: int  # chains side by side
+    run: Callable[..., Any]  # of a key, and of the arguments
+    arguments: tuple[Any, ...]
+
+
+def bare_loop(logdensity_fn, dim, width, counts):
+    """The limit: a function of a key, and the counts that it really has.
+
+    Each count is rounded to whole rows of ``width`` chains. As many gradients as there are normal
+    vectors take one of them per step; values alone take what is left.
+    """
+    moved = min(counts.normals, counts.gradients)
+    looked = min(counts.normals - moved, counts.values)
+    vectors = (
+        (True, False, moved, counts.gradients - moved),
+        (False, True, looked, counts.values - looked),
+        (False, False, counts.normals - moved - looked, 0),
+    )
+    stages = [
+        (has_gradient, has_value, has_noise, round(count / width))
+        for has_gradient, has_value, *both in vectors
+        for has_noise, count in zip((True, False), both, strict=True)
+        if round(count / width)
+    ]
+    evaluate = jax.vmap(jax.value_and_grad(logdensity_fn))
+
+    def run(key):
+        def rows(carry, key, has_gradient, has_value, has_noise):
+            x, total = carry
+            if has_gradient:
+                value, gradient = evaluate(x)
+                x, total = x + STEP_SIZE * gradient, total + value
+            if has_noise:
+                noise = jax.random.normal(key, (width, dim), jnp.float32)
+                x = x + math.sqrt(2 * STEP_SIZE) * noise
+            if has_value:
+                total = total + jax.vmap(logdensity_fn)(x)
+            return (x, total), None
+
+        carry = (jnp.zeros((width, dim), jnp.float32), jnp.zeros(width, jnp.float32))
+        for number, (*does, length) in enumerate(stages):
+            keys = jax.random.split(jax.random.fold_in(key, number), length)
+            carry, _ = jax.lax.scan(lambda c, k, does=does: rows(c, k, *does), carry, keys)
+        return carry
+
+    done = [width * sum(s[3] for s in stages if s[kind]) for kind in range(3)]
+    return run, Counts(*done)
+
+
+def counted_normals(run, *arguments):
+    """Normal numbers that one run draws: its calls of `jax.random.normal`, under vmap and loops."""
+    total = 0
+
+    def add(size):
+        nonlocal total
+        total += int(size)
+
+    @custom_vmap
+    def count(key, size):
+        jax.debug.callback(add, size)
+        return size
+
+    @count.def_vmap
+    def _(axis_size, is_batched, key, size):
+        return count(key[0] if is_batched[0] else key, axis_size * size), False
+
+    plain = jax.random.normal
+
+    def normal(key, shape=(), dtype=float, **options):
+        # the key tells along which axes of vmap there are numbers of their own
+        count(jax.random.key_data(key), jnp.asarray(math.prod(shape), jnp.float32))
+        return plain(key, shape, dtype, **options)
+
+    with mock.patch.object(jax.random, "normal", normal):
+        jax.block_until_ready(jax.jit(lambda *given: run(*given))(*arguments))
+        jax.effects_barrier()
+    return total
+
+
+def paper(num_particles=NUM_PARTICLES):
+    """The published algorithm; fewer levels than by default, each of the same cost."""
+    return paper_method(
+        num_particles=num_particles,
+        horizon=0.357,
+        num_levels=8,
+        num_chains=NUM_CHAINS,
+        num_steps=16,
+        step_size=0.01,
+        num_importance=128,
+        num_start_steps=8,
+        start_step_size=0.1,
+        start_scale=1.0,
+    )
+
+
+def warm_chains(num_particles=NUM_PARTICLES):
+    """The composition of the README."""
+    return rj.rdmc(
+        rj.gaussian(num_particles=num_particles),
+        rj.levels(
+            rj.log_snr_grid(32),
+            rj.chains(rj.mala, num_chains=NUM_CHAINS, num_steps=2),
+            rj.moment_matched,
+        ),
+        rj.annealed(num_temperatures=16),
+    )
+
+
+def restart(dim, num_particles=rungs.NUM_PARTICLES):
+    """The method of the default, for any number of particles."""
+    rung, _ = choose_rung(dim, rungs.NUM_PARTICLES, 1, None)
+    finish = rungs.restart_finish(rung, rung.num_temperatures)
+    return rj.rdmc(rj.noised_pool(num_particles=num_particles), rj.no_levels(), finish)
+
+
+METHODS = {
+    "paper": lambda dim, size: paper(size),
+    "chains": lambda dim, size: warm_chains(size),
+    "default": restart,
+}
+
+
+def program_of(name, problem, dim, num_particles):
+    """A method on the user's coordinates, pilot apart: a program of a key."""
+    position = jnp.zeros(dim, jnp.float32)
+    plan = Plan(METHODS[name](dim, num_particles), None, None, 1, 1, "")
+
+    def run(key):
+        return core(key, problem.logdensity_fn, position, plan=plan)
+
+    return Program(name, num_particles * NUM_CHAINS, run, ())
+
+
+def preparation_of(problem, dim):
+    """Pilot and pool of the default."""
+    position, plan = jnp.zeros(dim, jnp.float32), rj.make_plan(dim=dim)
+
+    def run(key):
+        return prepare(key, problem.logdensity_fn, position, None, None, plan=plan)
+
+    return Program("default: preparation", plan.num_particles, run, ())
+
+
+def ensemble_of(problem, dim, num_particles, prepared):
+    """The default's ensemble for a preparation, or for its shape alone."""
+    position, method = jnp.zeros(dim, jnp.float32), restart(dim, num_particles)
+
+    def run(key, prepared):
+        return ensemble(key, problem.logdensity_fn, position, None, prepared, method=method)
+
+    return Program("default: ensemble", num_particles, run, (prepared,))
+
+
+def programs_of(name, problem, dim):
+    """The programs of a method, to be called with a key and their arguments."""
+    if name != "default":
+        return [program_of(name, problem, dim, NUM_PARTICLES)]
+    preparation = preparation_of(problem, dim)
+    prepared = jax.jit(preparation.run)(jax.random.key(0))
+    return [preparation, ensemble_of(problem, dim, rungs.NUM_PARTICLES, prepared)]
+
+
+def evaluations_of(result):
+    """Evaluations that a `Result` or a `Prepared` reports."""
+    evals = result.info.num_evals if hasattr(result, "info") else result.pool.num_evals
+    return tuple(int(np.sum(np.asarray(count, np.int64))) for count in evals)
+
+
+def compiled(run, *arguments):
+    """The program compiled ahead of time, and the seconds that took."""
+    begin = time.perf_counter()
+    program = jax.jit(lambda *given: run(*given)).lower(*arguments).compile()
+    return program, time.perf_counter() - begin
+
+
+def seconds_of(calls, num_repeats):
+    """Seconds of each call, shape (num_calls, num_repeats); the calls take turns."""
+    seconds = [[] for _ in calls]
+    for _ in range(num_repeats):
+        for own, call in zip(seconds, calls, strict=True):
+            begin = time.perf_counter()
+            jax.block_until_ready(call())
+            own.append(time.perf_counter() - begin)
+    return seconds
+
+
+def megabytes(program):
+    """What the compiler reserves for a program, in MiB; None where a backend does not tell."""
+    sizes = program.memory_analysis()
+    if sizes is None:
+        return None
+    used = sizes.temp_size_in_bytes + sizes.argument_size_in_bytes + sizes.output_size_in_bytes
+    return used / 2**20
+
+
+def measure(program, logdensity_fn, dim, num_repeats):
+    """The record of one program beside its limit."""
+    key = jax.random.key(0)
+    sampler, compile_seconds = compiled(program.run, key, *program.arguments)
+    logdensities, gradients = evaluations_of(sampler(key, *program.arguments))
+    normals = counted_normals(program.run, key, *program.arguments)
+    counts = Counts(gradients, logdensities - gradients, round(normals / dim))
+    loop, loop_counts = bare_loop(logdensity_fn, dim, program.width, counts)
+    limit, limit_compile_seconds = compiled(loop, key)
+    jax.block_until_ready(limit(key))
+    seconds, limit_seconds = seconds_of(
+        [lambda: sampler(key, *program.arguments), lambda: limit(key)], num_repeats
+    )
+    return {
+        "program": program.name,
+        "dim": dim,
+        "width": program.width,
+        "counts": counts._asdict(),
+        "limit_counts": loop_counts._asdict(),
+        "seconds": seconds,
+        "limit_seconds": limit_seconds,
+        "median": statistics.median(seconds),
+        "limit_median": statistics.median(limit_seconds),
+        # neighbours in time, so that a slow spell of the machine meets both
+        "ratio": statistics.median(
+            own / bare for own, bare in zip(seconds, limit_seconds, strict=True)
+        ),
+        "compile_seconds": compile_seconds,
+        "limit_compile_seconds": limit_compile_seconds,
+        "megabytes": megabytes(sampler),
+    }
+
+
+def total_of(records):
+    """The sum of the default's two programs."""
+    both = {
+        name: sum(record[name] for record in records)
+        for name in ("median", "limit_median", "compile_seconds", "limit_compile_seconds")
+    }
+    counts = [record["counts"] for record in records]
+    return {
+        "program": "default",
+        "dim": records[0]["dim"],
+        "width": records[0]["width"],
+        "counts": {name: sum(one[name] for one in counts) for name in Counts._fields},
+        **both,
+        "ratio": both["median"] / both["limit_median"],
+    }
+
+
+def speed_of(name, dim, num_repeats):
+    """Records of a method in one dimension."""
+    problem = problems.two_modes(dim)
+    records = [
+        measure(program, problem.logdensity_fn, dim, num_repeats)
+        for program in programs_of(name, problem, dim)
+    ]
+    return [total_of(records), *records] if len(records) > 1 else records
+
+
+def memory_of(name, dim, num_particles):
+    """Memory of one method for a number of particles: compiled, not run."""
+    problem, key = problems.two_modes(dim), jax.random.key(0)
+    if name == "default":
+        prepared = jax.eval_shape(preparation_of(problem, dim).run, key)
+        program = ensemble_of(problem, dim, num_particles, prepared)
+    else:
+        program = program_of(name, problem, dim, num_particles)
+    used = megabytes(compiled(program.run, key, *program.arguments)[0])
+    each = None if used is None else used * 2**20 / (num_particles * dim)
+    return {
+        "program": name,
+        "dim": dim,
+        "num_particles": num_particles,
+        "megabytes": used,
+        "bytes_per_coordinate": each,
+    }
+
+
+def cells(record):
+    """One row of the table of times."""
+    return [
+        record["program"],
+        f"{record['dim']}",
+        *(f"{count:,}" for count in record["counts"].values()),
+        f"{record['width']:,}",
+        f"{record['median']:.3g}",
+        f"{record['limit_median']:.3g}",
+        f"{record['ratio']:.2f}",
+        f"{record['compile_seconds']:.1f} ({record['limit_compile_seconds']:.1f})",
+    ]
+
+
+def memory_cells(record):
+    """One row of the table of memory."""
+    used, each = record["megabytes"], record["bytes_per_coordinate"]
+    return [
+        record["program"],
+        f"{record['dim']}",
+        f"{record['num_particles']:,}",
+        "–" if used is None else f"{used:.1f}",
+        "–" if each is None else f"{each:.0f}",
+    ]
+
+
+def table(records, columns=COLUMNS, row=cells):
+    """Records as Markdown."""
+    return "\n".join(line(texts) for texts in (columns, ["---"] * len(columns), *map(row, records)))
+
+
+def whole_numbers(text):
+    """``"2,16"`` or ``"1e3,1e6"`` as integers."""
+    return [int(float(part)) for part in text.split(",") if part]
+
+
+def write(report, path):
+    """Write a report as JSON, if there is a path."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(strict(report), indent=1, allow_nan=False) + "\n", "utf-8")
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dims", type=whole_numbers, default=[2, 16, 64])
+    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--repeats", type=int, default=7, help="timed runs of each program")
+    parser.add_argument(
+        "--particles",
+        type=whole_numbers,
+        default=[256, 1024, 4096, 16384],
+        help="for the table of memory; empty for none",
+    )
+    parser.add_argument("--memory-dims", type=whole_numbers, default=[16])
+    parser.add_argument("--output", type=Path, help="JSON file, written after each row")
+    options = parser.parse_args()
+    options.methods = options.methods.split(",")
+    unknown = sorted(set(options.methods) - set(METHODS))
+    if unknown:
+        parser.error(f"unknown methods {', '.join(unknown)}; known: {', '.join(METHODS)}")
+    return options
+
+
+def main():
+    options = arguments()
+    report = environment()
+    report["settings"] = {"num_repeats": options.repeats, "problem": "two_modes", "seed": 0}
+    report["records"], report["memory"] = [], []
+    for dim in options.dims:
+        for name in options.methods:
+            jax.clear_caches()
+            for record in speed_of(name, dim, options.repeats):
+                report["records"].append(record)
+                print(line(cells(record)), file=sys.stderr, flush=True)
+            write(report, options.output)
+    for dim in options.memory_dims:
+        for name in options.methods:
+            jax.clear_caches()
+            for num_particles in options.particles:
+                report["memory"].append(memory_of(name, dim, num_particles))
+                print(line(memory_cells(report["memory"][-1])), file=sys.stderr, flush=True)
+                write(report, options.output)
+    print(table(report["records"]))
+    if report["memory"]:
+        print("\n" + table(report["memory"], MEMORY_COLUMNS, memory_cells))
+
+
+if __name__ == "__main__":
+    main()
