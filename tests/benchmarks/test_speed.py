@@ -1,0 +1,97 @@
+"""The limit does what it is asked to, and is counted as the sampler is."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import rdmc_jax as rj
+from benchmarks import scaling, speed
+from rdmc_jax.core import Plan, core
+
+DIM, WIDTH = 3, 8
+
+
+def density(x):
+    return -0.5 * jnp.sum(x**2)
+
+
+def limit(**counts):
+    return speed.bare_loop(density, DIM, WIDTH, speed.Counts(**counts))
+
+
+def test_the_limit_draws_and_evaluates_what_was_asked_for():
+    for asked in (
+        {"gradients": 80, "values": 40, "normals": 160},
+        {"gradients": 80, "values": 0, "normals": 16},
+        {"gradients": 83, "values": 5, "normals": 90},
+    ):
+        run, done = limit(**asked)
+        for name, count in asked.items():
+            # each of the parts with and without noise is rounded to whole rows
+            assert abs(getattr(done, name) - count) <= WIDTH
+        assert speed.counted_normals(run, jax.random.key(0)) == DIM * done.normals
+
+
+def test_normal_numbers_are_counted_under_vmap_and_loops():
+    def run(key):
+        def body(total, key):
+            keys = jax.random.split(key, 5)
+            return total + jnp.sum(jax.vmap(lambda k: jax.random.normal(k, (2, 3)))(keys)), None
+
+        return jax.lax.scan(body, 0.0, jax.random.split(key, 7))[0]
+
+    assert speed.counted_normals(run, jax.random.key(0)) == 7 * 5 * 6
+
+
+def test_a_method_is_counted_by_what_it_reports():
+    num_particles, num_samples, num_levels = 4, 6, 3
+    estimator = rj.importance(num_samples=num_samples)
+    method = rj.rdmc(
+        rj.gaussian(num_particles=num_particles),
+        rj.levels(rj.log_snr_grid(num_levels), estimator),
+        rj.gaussian_finish(),
+    )
+    plan = Plan(method, None, None, 1, 1, "")
+
+    def run(key):
+        return core(key, density, jnp.zeros(DIM), plan=plan)
+
+    updates = num_levels + 1
+    logdensities, gradients = speed.evaluations_of(jax.jit(run)(jax.random.key(0)))
+    assert (logdensities, gradients) == (num_particles * (updates * num_samples + 1), 0)
+    # a start, one step per level and the finish move every particle
+    normals = num_particles * (updates * num_samples + num_levels + 2)
+    assert speed.counted_normals(run, jax.random.key(0)) == DIM * normals
+
+
+def test_the_tables_have_a_cell_for_each_column():
+    record = {
+        "program": "paper",
+        "dim": 2,
+        "width": 8,
+        "counts": speed.Counts(3, 2, 1)._asdict(),
+        **dict.fromkeys(
+            ("median", "limit_median", "compile_seconds", "limit_compile_seconds"), 1.0
+        ),
+        "ratio": 1.0,
+    }
+    total = speed.total_of([record, record])
+    assert total["counts"] == {"gradients": 6, "values": 4, "normals": 2}
+    lines = speed.table([record, total]).splitlines()
+    assert {text.count("|") for text in lines} == {len(speed.COLUMNS) + 1}
+    memory = {
+        "program": "paper",
+        "dim": 2,
+        "num_particles": 8,
+        "megabytes": None,
+        "bytes_per_coordinate": None,
+    }
+    lines = speed.table([memory], speed.MEMORY_COLUMNS, speed.memory_cells).splitlines()
+    assert {text.count("|") for text in lines} == {len(speed.MEMORY_COLUMNS) + 1}
+
+
+def test_modes_on_the_spiral_are_seven_deviations_apart():
+    means = scaling.spiral(64)
+    distance = np.linalg.norm(means[:, None] - means[None], axis=2) + 1e9 * np.eye(64)
+    assert distance.min() > 6.999
+    assert jax.vmap(scaling.spiral_mixture(64).mode_fn)(means).tolist() == list(range(64))
