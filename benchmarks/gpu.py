@@ -19,16 +19,8 @@ from pathlib import Path
 import jax
 
 from benchmarks.accuracy import environment, line
-from benchmarks.speed import (
-    METHODS,
-    ensemble_of,
-    measure,
-    preparation_of,
-    program_of,
-    table,
-    whole_numbers,
-    write,
-)
+from benchmarks.programs import METHODS, ensemble_of, preparation_of, program_of
+from benchmarks.speed import measure, table, whole_numbers, write
 from rdmc_jax import problems
 
 COLUMNS = (

@@ -25,31 +25,25 @@ Usage: python -m benchmarks.speed [--dims 2,16,64] [--methods paper,chains,defau
 
 import argparse
 import json
-import math
 import statistics
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
-from unittest import mock
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-from jax.custom_batching import custom_vmap
 
-import rdmc_jax as rj
 from benchmarks.accuracy import environment, line, strict
-from rdmc_jax import problems, rungs
-from rdmc_jax.core import Plan, core, ensemble, prepare
-from rdmc_jax.planning import choose_rung
-from rdmc_jax.published import paper_method
+from benchmarks.limit import Counts, bare_loop, counted_normals
+from benchmarks.programs import (
+    METHODS,
+    ensemble_of,
+    evaluations_of,
+    preparation_of,
+    program_of,
+    programs_of,
+)
+from rdmc_jax import problems
 
-NUM_PARTICLES = 256
-"""Of `paper` and `chains`: with 16 chains each, four times as wide as the default's ensemble."""
-NUM_CHAINS = 16
-STEP_SIZE = 1e-3
 COLUMNS = (
     "program",
     "dim",
@@ -63,186 +57,6 @@ COLUMNS = (
     "s to compile (limit)",
 )
 MEMORY_COLUMNS = ("program", "dim", "particles", "MiB", "bytes per particle and coordinate")
-
-
-class Counts(NamedTuple):
-    """What a program does."""
-
-    gradients: int  # value and gradient at once
-    values: int  # the value alone
-    normals: int  # vectors of dim numbers
-
-
-class Program(NamedTuple):
-    """Something to time."""
-
-    name: str
-    width: int  # chains side by side
-    run: Callable[..., Any]  # of a key, and of the arguments
-    arguments: tuple[Any, ...]
-
-
-def bare_loop(logdensity_fn, dim, width, counts):
-    """The limit: a function of a key, and the counts that it really has.
-
-    Each count is rounded to whole rows of ``width`` chains. As many gradients as there are normal
-    vectors take one of them per step; values alone take what is left.
-    """
-    moved = min(counts.normals, counts.gradients)
-    looked = min(counts.normals - moved, counts.values)
-    vectors = (
-        (True, False, moved, counts.gradients - moved),
-        (False, True, looked, counts.values - looked),
-        (False, False, counts.normals - moved - looked, 0),
-    )
-    stages = [
-        (has_gradient, has_value, has_noise, round(count / width))
-        for has_gradient, has_value, *both in vectors
-        for has_noise, count in zip((True, False), both, strict=True)
-        if round(count / width)
-    ]
-    evaluate = jax.vmap(jax.value_and_grad(logdensity_fn))
-
-    def run(key):
-        def rows(carry, key, has_gradient, has_value, has_noise):
-            x, total = carry
-            if has_gradient:
-                value, gradient = evaluate(x)
-                x, total = x + STEP_SIZE * gradient, total + value
-            if has_noise:
-                noise = jax.random.normal(key, (width, dim), jnp.float32)
-                x = x + math.sqrt(2 * STEP_SIZE) * noise
-            if has_value:
-                total = total + jax.vmap(logdensity_fn)(x)
-            return (x, total), None
-
-        carry = (jnp.zeros((width, dim), jnp.float32), jnp.zeros(width, jnp.float32))
-        for number, (*does, length) in enumerate(stages):
-            keys = jax.random.split(jax.random.fold_in(key, number), length)
-            carry, _ = jax.lax.scan(lambda c, k, does=does: rows(c, k, *does), carry, keys)
-        return carry
-
-    done = [width * sum(s[3] for s in stages if s[kind]) for kind in range(3)]
-    return run, Counts(*done)
-
-
-def counted_normals(run, *arguments):
-    """Normal numbers that one run draws: its calls of `jax.random.normal`, under vmap and loops."""
-    total = 0
-
-    def add(size):
-        nonlocal total
-        total += int(size)
-
-    @custom_vmap
-    def count(key, size):
-        jax.debug.callback(add, size)
-        return size
-
-    @count.def_vmap
-    def _(axis_size, is_batched, key, size):
-        return count(key[0] if is_batched[0] else key, axis_size * size), False
-
-    plain = jax.random.normal
-
-    def normal(key, shape=(), dtype=float, **options):
-        # the key tells along which axes of vmap there are numbers of their own
-        count(jax.random.key_data(key), jnp.asarray(math.prod(shape), jnp.float32))
-        return plain(key, shape, dtype, **options)
-
-    with mock.patch.object(jax.random, "normal", normal):
-        jax.block_until_ready(jax.jit(lambda *given: run(*given))(*arguments))
-        jax.effects_barrier()
-    return total
-
-
-def paper(num_particles=NUM_PARTICLES):
-    """The published algorithm; fewer levels than by default, each of the same cost."""
-    return paper_method(
-        num_particles=num_particles,
-        horizon=0.357,
-        num_levels=8,
-        num_chains=NUM_CHAINS,
-        num_steps=16,
-        step_size=0.01,
-        num_importance=128,
-        num_start_steps=8,
-        start_step_size=0.1,
-        start_scale=1.0,
-    )
-
-
-def warm_chains(num_particles=NUM_PARTICLES):
-    """The composition of the README."""
-    return rj.rdmc(
-        rj.gaussian(num_particles=num_particles),
-        rj.levels(
-            rj.log_snr_grid(32),
-            rj.chains(rj.mala, num_chains=NUM_CHAINS, num_steps=2),
-            rj.moment_matched,
-        ),
-        rj.annealed(num_temperatures=16),
-    )
-
-
-def restart(dim, num_particles=rungs.NUM_PARTICLES):
-    """The method of the default, for any number of particles."""
-    rung, _ = choose_rung(dim, rungs.NUM_PARTICLES, 1, None)
-    finish = rungs.restart_finish(rung, rung.num_temperatures)
-    return rj.rdmc(rj.noised_pool(num_particles=num_particles), rj.no_levels(), finish)
-
-
-METHODS = {
-    "paper": lambda dim, size: paper(size),
-    "chains": lambda dim, size: warm_chains(size),
-    "default": restart,
-}
-
-
-def program_of(name, problem, dim, num_particles):
-    """A method on the user's coordinates, pilot apart: a program of a key."""
-    position = jnp.zeros(dim, jnp.float32)
-    plan = Plan(METHODS[name](dim, num_particles), None, None, 1, 1, "")
-
-    def run(key):
-        return core(key, problem.logdensity_fn, position, plan=plan)
-
-    return Program(name, num_particles * NUM_CHAINS, run, ())
-
-
-def preparation_of(problem, dim):
-    """Pilot and pool of the default."""
-    position, plan = jnp.zeros(dim, jnp.float32), rj.make_plan(dim=dim)
-
-    def run(key):
-        return prepare(key, problem.logdensity_fn, position, None, None, plan=plan)
-
-    return Program("default: preparation", plan.num_particles, run, ())
-
-
-def ensemble_of(problem, dim, num_particles, prepared):
-    """The default's ensemble for a preparation, or for its shape alone."""
-    position, method = jnp.zeros(dim, jnp.float32), restart(dim, num_particles)
-
-    def run(key, prepared):
-        return ensemble(key, problem.logdensity_fn, position, None, prepared, method=method)
-
-    return Program("default: ensemble", num_particles, run, (prepared,))
-
-
-def programs_of(name, problem, dim):
-    """The programs of a method, to be called with a key and their arguments."""
-    if name != "default":
-        return [program_of(name, problem, dim, NUM_PARTICLES)]
-    preparation = preparation_of(problem, dim)
-    prepared = jax.jit(preparation.run)(jax.random.key(0))
-    return [preparation, ensemble_of(problem, dim, rungs.NUM_PARTICLES, prepared)]
-
-
-def evaluations_of(result):
-    """Evaluations that a `Result` or a `Prepared` reports."""
-    evals = result.info.num_evals if hasattr(result, "info") else result.pool.num_evals
-    return tuple(int(np.sum(np.asarray(count, np.int64))) for count in evals)
 
 
 def compiled(run, *arguments):

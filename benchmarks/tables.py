@@ -15,7 +15,9 @@ from benchmarks import (
     blind_spot,
     calibration,
     losses,
+    scaling_picture,
     separation_picture,
+    speed,
     tolerance,
     tuning,
     work_precision_picture,
@@ -42,6 +44,11 @@ def records_of(table):
     return lambda report: table(report["records"])
 
 
+def speed_table(report):
+    memory = speed.table(report["memory"], speed.MEMORY_COLUMNS, speed.memory_cells)
+    return f"{speed.table(report['records'])}\n\n{memory}"
+
+
 def merged(paths):
     """One report of several runs of parts of the problems; later files replace earlier rows.
 
@@ -65,6 +72,8 @@ TABLES = {
         "work_precision": records_of(work_precision_picture.table),
         "separation": lambda report: separation_picture.table(report["targets"]),
         "losses": losses.table,
+        "scaling": records_of(scaling_picture.table),
+        "speed": speed_table,
         "tolerance": records_of(tolerance.table),
         "tuning": records_of(tuning.table),
         "blind_spot": records_of(blind_spot.table),

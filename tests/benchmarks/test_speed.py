@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import rdmc_jax as rj
-from benchmarks import scaling, speed
+from benchmarks import limit, programs, scaling, speed
 from rdmc_jax.core import Plan, core
 
 DIM, WIDTH = 3, 8
@@ -15,8 +15,8 @@ def density(x):
     return -0.5 * jnp.sum(x**2)
 
 
-def limit(**counts):
-    return speed.bare_loop(density, DIM, WIDTH, speed.Counts(**counts))
+def loop_of(**counts):
+    return limit.bare_loop(density, DIM, WIDTH, limit.Counts(**counts))
 
 
 def test_the_limit_draws_and_evaluates_what_was_asked_for():
@@ -25,11 +25,11 @@ def test_the_limit_draws_and_evaluates_what_was_asked_for():
         {"gradients": 80, "values": 0, "normals": 16},
         {"gradients": 83, "values": 5, "normals": 90},
     ):
-        run, done = limit(**asked)
+        run, done = loop_of(**asked)
         for name, count in asked.items():
             # each of the parts with and without noise is rounded to whole rows
             assert abs(getattr(done, name) - count) <= WIDTH
-        assert speed.counted_normals(run, jax.random.key(0)) == DIM * done.normals
+        assert limit.counted_normals(run, jax.random.key(0)) == DIM * done.normals
 
 
 def test_normal_numbers_are_counted_under_vmap_and_loops():
@@ -40,7 +40,7 @@ def test_normal_numbers_are_counted_under_vmap_and_loops():
 
         return jax.lax.scan(body, 0.0, jax.random.split(key, 7))[0]
 
-    assert speed.counted_normals(run, jax.random.key(0)) == 7 * 5 * 6
+    assert limit.counted_normals(run, jax.random.key(0)) == 7 * 5 * 6
 
 
 def test_a_method_is_counted_by_what_it_reports():
@@ -57,11 +57,11 @@ def test_a_method_is_counted_by_what_it_reports():
         return core(key, density, jnp.zeros(DIM), plan=plan)
 
     updates = num_levels + 1
-    logdensities, gradients = speed.evaluations_of(jax.jit(run)(jax.random.key(0)))
+    logdensities, gradients = programs.evaluations_of(jax.jit(run)(jax.random.key(0)))
     assert (logdensities, gradients) == (num_particles * (updates * num_samples + 1), 0)
     # a start, one step per level and the finish move every particle
     normals = num_particles * (updates * num_samples + num_levels + 2)
-    assert speed.counted_normals(run, jax.random.key(0)) == DIM * normals
+    assert limit.counted_normals(run, jax.random.key(0)) == DIM * normals
 
 
 def test_the_tables_have_a_cell_for_each_column():
@@ -69,7 +69,7 @@ def test_the_tables_have_a_cell_for_each_column():
         "program": "paper",
         "dim": 2,
         "width": 8,
-        "counts": speed.Counts(3, 2, 1)._asdict(),
+        "counts": limit.Counts(3, 2, 1)._asdict(),
         **dict.fromkeys(
             ("median", "limit_median", "compile_seconds", "limit_compile_seconds"), 1.0
         ),

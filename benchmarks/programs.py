@@ -1,0 +1,116 @@
+"""What `benchmarks.speed` times: published algorithm, a composition, the default in two parts."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import rdmc_jax as rj
+from rdmc_jax import rungs
+from rdmc_jax.core import Plan, core, ensemble, prepare
+from rdmc_jax.planning import choose_rung
+from rdmc_jax.published import paper_method
+
+NUM_PARTICLES = 256
+"""Of `paper` and `chains`: with 16 chains each, four times as wide as the default's ensemble."""
+NUM_CHAINS = 16
+
+
+class Program(NamedTuple):
+    """Something to time."""
+
+    name: str
+    width: int  # chains side by side
+    run: Callable[..., Any]  # of a key, and of the arguments
+    arguments: tuple[Any, ...]
+
+
+def paper(num_particles=NUM_PARTICLES):
+    """The published algorithm; fewer levels than by default, each of the same cost."""
+    return paper_method(
+        num_particles=num_particles,
+        horizon=0.357,
+        num_levels=8,
+        num_chains=NUM_CHAINS,
+        num_steps=16,
+        step_size=0.01,
+        num_importance=128,
+        num_start_steps=8,
+        start_step_size=0.1,
+        start_scale=1.0,
+    )
+
+
+def warm_chains(num_particles=NUM_PARTICLES):
+    """The composition of the README."""
+    return rj.rdmc(
+        rj.gaussian(num_particles=num_particles),
+        rj.levels(
+            rj.log_snr_grid(32),
+            rj.chains(rj.mala, num_chains=NUM_CHAINS, num_steps=2),
+            rj.moment_matched,
+        ),
+        rj.annealed(num_temperatures=16),
+    )
+
+
+def restart(dim, num_particles=rungs.NUM_PARTICLES):
+    """The method of the default, for any number of particles."""
+    rung, _ = choose_rung(dim, rungs.NUM_PARTICLES, 1, None)
+    finish = rungs.restart_finish(rung, rung.num_temperatures)
+    return rj.rdmc(rj.noised_pool(num_particles=num_particles), rj.no_levels(), finish)
+
+
+METHODS = {
+    "paper": lambda dim, size: paper(size),
+    "chains": lambda dim, size: warm_chains(size),
+    "default": restart,
+}
+
+
+def program_of(name, problem, dim, num_particles):
+    """A method on the user's coordinates, pilot apart: a program of a key."""
+    position = jnp.zeros(dim, jnp.float32)
+    plan = Plan(METHODS[name](dim, num_particles), None, None, 1, 1, "")
+
+    def run(key):
+        return core(key, problem.logdensity_fn, position, plan=plan)
+
+    return Program(name, num_particles * NUM_CHAINS, run, ())
+
+
+def preparation_of(problem, dim):
+    """Pilot and pool of the default."""
+    position, plan = jnp.zeros(dim, jnp.float32), rj.make_plan(dim=dim)
+
+    def run(key):
+        return prepare(key, problem.logdensity_fn, position, None, None, plan=plan)
+
+    return Program("default: preparation", plan.num_particles, run, ())
+
+
+def ensemble_of(problem, dim, num_particles, prepared):
+    """The default's ensemble for a preparation, or for its shape alone."""
+    position, method = jnp.zeros(dim, jnp.float32), restart(dim, num_particles)
+
+    def run(key, prepared):
+        return ensemble(key, problem.logdensity_fn, position, None, prepared, method=method)
+
+    return Program("default: ensemble", num_particles, run, (prepared,))
+
+
+def programs_of(name, problem, dim):
+    """The programs of a method, to be called with a key and their arguments."""
+    if name != "default":
+        return [program_of(name, problem, dim, NUM_PARTICLES)]
+    preparation = preparation_of(problem, dim)
+    prepared = jax.jit(preparation.run)(jax.random.key(0))
+    return [preparation, ensemble_of(problem, dim, rungs.NUM_PARTICLES, prepared)]
+
+
+def evaluations_of(result):
+    """Evaluations that a `Result` or a `Prepared` reports."""
+    evals = result.info.num_evals if hasattr(result, "info") else result.pool.num_evals
+    return tuple(int(np.sum(np.asarray(count, np.int64))) for count in evals)
