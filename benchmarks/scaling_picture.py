@@ -27,10 +27,16 @@ def dimension_of(record):
     return record["dim"] if record["series"] in PANELS[0][1] else record["size"]
 
 
+def numbers(values):
+    """Floats, with nan for what JSON had no number for."""
+    return [np.nan if value is None else value for value in values]
+
+
 def cells(record):
     """One row of the table."""
     first, *later = record["seconds"]
-    errors = zip(record["log_normalizer_errors"], record["reported_standard_errors"], strict=True)
+    both = (record["log_normalizer_errors"], record["reported_standard_errors"])
+    errors = zip(*map(numbers, both), strict=True)
     modes = "–"
     if record["modes"] is not None:
         mean = np.mean(record["modes"]["per_seed"])
@@ -54,7 +60,7 @@ def table(records):
 
 
 def root_mean_square(values):
-    return float(np.sqrt(np.mean(np.square(np.asarray(values, float)))))
+    return float(np.sqrt(np.mean(np.square(numbers(values)))))
 
 
 def _of_modes(record):
@@ -82,8 +88,6 @@ def picture(records, path):
             axes.set_xscale("log", base=10 if label == "number of draws" else 2)
             if is_log:
                 axes.set_yscale("log")
-            else:
-                axes.set_ylim(0, 1.05 if quantity.startswith("ESS") else None)
             for number, name in enumerate(names):
                 own = sorted((r for r in records if r["series"] == name), key=dimension_of)
                 at, color = [dimension_of(r) for r in own], f"C{number}"
@@ -97,11 +101,15 @@ def picture(records, path):
                     beside = [r["seconds"][0] for r in own]
                 if beside is not None:
                     axes.plot(at, beside, linestyle=":", color=color)
+            if not is_log:
+                axes.set_ylim(0, 1.05 if quantity.startswith("ESS") else None)
             if column == 0:
                 axes.set_ylabel(quantity)
             if row == len(ROWS) - 1:
                 axes.set_xlabel(label)
     grid[0, 0].legend(frameon=False)
+    grid[0, 1].set_title("two_modes(8)", fontsize="small", loc="left")
+    grid[0, 2].set_title("spiral_mixture, in the plane", fontsize="small", loc="left")
     notes = {1: "dotted: with compilation", 2: "dotted: reported", 4: "dotted: exact draws, 95 %"}
     for row, note in notes.items():
         grid[row, 0].set_title(note, fontsize="small", loc="left")
