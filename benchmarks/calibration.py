@@ -8,9 +8,9 @@ For each problem ``--runs`` runs of ``--num-samples`` draws with different seeds
 - how often the one-sided 95 % limits of the total variation and of the Kullback-Leibler divergence
   cover what they are limits of. These are path-space distances of the law of an unweighted draw,
   ``½ E|w/Z - 1|`` and ``log Z - E log w``, here with the exact Z and all runs together;
-- how often the limit covers the distance of the draws themselves: half the summed differences of
-  the shares of cells (each mode cut in four by two random lines) of the unweighted draws of all
-  runs, less what equal draws would have; below the total variation by data processing.
+- how often the limits cover the distances of the draws themselves, which are below those of paths
+  by data processing: total variation and divergence of the shares of cells (each mode cut in four
+  by two random lines) of the unweighted draws of all runs, less what equal draws would have.
 
 Usage: python -m benchmarks.calibration [--problems gmm4,...] [--runs 100] [--num-samples 2000]
 [--output benchmarks/results/calibration.json]
@@ -63,6 +63,8 @@ COLUMNS = (
     "covered",
     "TV of cells",
     "covered",
+    "KL of cells",
+    "covered",
 )
 
 
@@ -76,10 +78,13 @@ def cells_of(problem, x, position):
     return quarter + 4 * np.asarray(jax.vmap(problem.mode_fn)(position))
 
 
-def distance_of_cells(problem, positions):
-    """Total variation of the cells' shares, less what chance alone makes; None without draws."""
+def distances_of_cells(problem, positions):
+    """Distances of the cells' shares, less what chance alone makes; None without exact draws.
+
+    Total variation, and Kullback-Leibler divergence of the draws from the target.
+    """
     if problem.sample is None:
-        return None
+        return None, None
     own = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *positions)
     exact = problem.sample(jax.random.key(2**31), NUM_EXACT)
     both = jax.tree.map(lambda a, b: jnp.concatenate([a, jnp.asarray(b)]), own, exact)
@@ -89,9 +94,13 @@ def distance_of_cells(problem, positions):
         np.bincount(part, minlength=cells.max() + 1) / part.size
         for part in (cells[:count], cells[count:])
     ]
-    chance = shares[1] * (1 - shares[1]) * (1 / count + 1 / NUM_EXACT)
-    noise = 0.5 * np.sum(np.sqrt(2 / np.pi * chance))
-    return float(max(0.5 * np.sum(np.abs(shares[0] - shares[1])) - noise, 0.0))
+    spread = 1 / count + 1 / NUM_EXACT
+    noise = 0.5 * np.sum(np.sqrt(2 / np.pi * shares[1] * (1 - shares[1]) * spread))
+    variation = 0.5 * np.sum(np.abs(shares[0] - shares[1])) - noise
+    is_there = (shares[0] > 0) & (shares[1] > 0)
+    ratio = np.log(shares[0][is_there] / shares[1][is_there])
+    divergence = shares[0][is_there] @ ratio - 0.5 * (is_there.sum() - 1) * spread
+    return float(max(variation, 0.0)), float(max(divergence, 0.0))
 
 
 def measure(name, options):
@@ -116,7 +125,7 @@ def measure(name, options):
     kl = float(-np.mean(log_ratio))
     intervals = [d.log_normalizer_interval(LEVEL) for d in runs]
     ratios = np.exp([d.log_normalizer - truth for d in runs])
-    cells = distance_of_cells(problem, [d.position for d in runs])
+    cells, kl_cells = distances_of_cells(problem, [d.position for d in runs])
     low, high = binom.interval(0.99, options.runs, LEVEL)
     return {
         "problem": name,
@@ -134,6 +143,8 @@ def measure(name, options):
         "kl_covered": sum(d.kl_limit >= kl for d in runs),
         "cells": cells,
         "cells_covered": None if cells is None else sum(d.tv_limit >= cells for d in runs),
+        "kl_cells": kl_cells,
+        "kl_cells_covered": None if cells is None else sum(d.kl_limit >= kl_cells for d in runs),
         "evals_per_sample": float(np.mean([d.evals_per_sample for d in runs])),
         "codes": {
             c: sum(c in [x for x, _ in d.findings()] for d in runs)
@@ -146,7 +157,7 @@ def measure(name, options):
 def cells(record):
     of = record["runs"]
     mean, error = record["mean_ratio"]
-    seen = record["cells"]
+    seen, kl_seen = record["cells"], record.get("kl_cells")
     return [
         f"`{record['problem']}`",
         f"{record['covered']} of {of}",
@@ -159,6 +170,8 @@ def cells(record):
         f"{record['kl_covered']}",
         "–" if seen is None else f"{seen:.3f}",
         "–" if seen is None else f"{record['cells_covered']}",
+        "–" if kl_seen is None else f"{kl_seen:.4f}",
+        "–" if kl_seen is None else f"{record['kl_cells_covered']}",
     ]
 
 
