@@ -44,7 +44,7 @@ def paper(num_particles=NUM_PARTICLES):
 
 
 def warm_chains(num_particles=NUM_PARTICLES):
-    """The composition of the README."""
+    """Warm chains of each particle alone, matched moments, annealed finish."""
     return rj.rdmc(
         rj.gaussian(num_particles=num_particles),
         rj.levels(
