@@ -5,7 +5,7 @@ variances, six dimensions) gets ``--num-samples`` weighted draws. Written: secon
 chunk, where the program is compiled, and of all later ones; data sets and effective draws per
 second; and the spread of log Z and of the effective sample sizes over the data sets.
 
-Usage: python -m benchmarks.many_posteriors [--num-datasets 1000] [--chunk-size 1]
+Usage: python -m benchmarks.many_posteriors [--num-datasets 1000] [--max-evals 700] [--chunk-size 1]
 [--output benchmarks/results/many_posteriors.json]
 """
 
@@ -94,6 +94,9 @@ def main():
     parser.add_argument(
         "--chunk-size", type=int, default=1 if jax.default_backend() == "cpu" else 32
     )
+    parser.add_argument(
+        "--max-evals", type=float, default=700.0, help="cap on evaluations per draw"
+    )
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
     check_density()
@@ -109,6 +112,7 @@ def main():
             PROBLEM.position,
             chosen,
             num_samples=given.num_samples,
+            max_evals=given.max_evals,
             chunk_size=given.chunk_size,
         )
         return draws, time.perf_counter() - begin
@@ -125,6 +129,7 @@ def main():
             "settings": {
                 "problem": PROBLEM.name,
                 "num_samples": given.num_samples,
+                "max_evals": given.max_evals,
                 "chunk_size": given.chunk_size,
             },
             "seconds_with_compilation_of_first_chunk": round(first_seconds, 2),
