@@ -68,6 +68,7 @@ def panel(axes, name, records, error, work):
 def picture(records, error_of, work, label, file):
     """Small multiples, one for each problem."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     problems = grouped(records)
     num_columns = min(4, len(problems))
@@ -77,6 +78,7 @@ def picture(records, error_of, work, label, file):
     for axes, (name, own) in zip(grid.flat, problems.items(), strict=False):
         error = error_of(own)
         panel(axes, name, own, error, work)
+        axes.xaxis.set_minor_formatter(NullFormatter())  # they overlap where a panel spans little
         axes.set_ylabel({"modes": "mode weights", "ks": "KS", "log_z": "|log Z error|"}[error])
     for axes in list(grid.flat)[len(problems) :]:
         axes.axis("off")
