@@ -179,14 +179,18 @@ def core(
     pilots, which loop until they are done; JAX says so.
 
     >>> import jax, jax.numpy as jnp, rdmc_jax
-    >>> plan = rdmc_jax.make_plan(dim=1)
+    >>> small = rdmc_jax.rdmc(
+    ...     rdmc_jax.gaussian(num_particles=64),
+    ...     rdmc_jax.levels(rdmc_jax.log_snr_grid(4), rdmc_jax.importance(num_samples=16)),
+    ...     rdmc_jax.gaussian_finish())
+    >>> plan = rdmc_jax.make_plan(dim=1, method=small)  # without a method: the automatic choice
     >>> def density(x, data):
     ...     return -0.5 * jnp.sum((x - data) ** 2)
     >>> run = jax.jit(jax.vmap(
     ...     lambda key, data: rdmc_jax.core(key, density, jnp.zeros(1), data, plan=plan)))
     >>> result = run(jax.random.split(jax.random.key(0)), jnp.array([3.0, -20.0]))
     >>> result.position.shape  # two posteriors in one program
-    (2, 1000, 1)
+    (2, 64, 1)
     """
     prepare_key, run_key = jax.random.split(rng_key)
     prepared = prepare(prepare_key, logdensity_fn, position, data, None, plan=plan)
