@@ -65,21 +65,24 @@ def has_gradient(
         is_many: whether the data are those of many densities, along a leading axis.
 
     Returns:
-        False if differentiation raises, or the gradient is exactly zero at all of `NUM_POINTS`
-        points around the position though the values there differ: for every one of the data sets,
-        if there are many. One that has a gradient needs it, above all in many dimensions; steps
-        along a gradient of zero are random walks, so those that have none are sampled too.
+        False if tracing the derivatives raises, or the gradient is exactly zero at all of
+        `NUM_POINTS` points around the position though the values there differ: for every one of
+        the data sets, if there are many. One that has a gradient needs it, above all in many
+        dimensions; steps along a gradient of zero are random walks, so those that have none are
+        sampled too.
 
     >>> has_gradient(lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(2))
     True
     >>> has_gradient(lambda x: -jnp.floor(jnp.sum(x**2)), jnp.zeros(2))
     False
     """
+    at = _compiled_many if is_many else _compiled
     try:
-        at = _compiled_many if is_many else _compiled
-        value, slope, _ = map(np.asarray, at(logdensity_fn, position, data))
+        at.trace(logdensity_fn, position, data)
     except Exception:  # whatever a density's code raises when it is differentiated: it evaluates
         return False
+    # what goes wrong when it runs (memory, a callback) says nothing about gradients
+    value, slope, _ = map(np.asarray, at(logdensity_fn, position, data))
     return not all(
         _is_flat(*one)
         for one in zip(value.reshape(-1, NUM_POINTS), slope.reshape(-1, NUM_POINTS), strict=True)
