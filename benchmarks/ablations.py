@@ -10,7 +10,6 @@ Usage: python -m benchmarks.ablations [--problems funnel,...] [--seeds 6]
 
 import argparse
 import functools
-import json
 import sys
 from pathlib import Path
 
@@ -18,7 +17,8 @@ import jax
 import numpy as np
 
 import rdmc_jax as rj
-from benchmarks.accuracy import PROBLEMS, environment, line
+from benchmarks.accuracy import PROBLEMS
+from benchmarks.report import chosen, environment, line, markdown, write
 from rdmc_jax import rungs
 from rdmc_jax.core import Plan, ensemble, prepare
 from rdmc_jax.diagnostics import log_mean_exp, weight_ess
@@ -147,19 +147,23 @@ def cells(record):
     ]
 
 
+def table(records):
+    return markdown(COLUMNS, map(cells, records))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--problems", default=",".join(CHOSEN))
     parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
+    names = chosen(parser, options.problems, CHOSEN, "problems")
     report = {**environment(), "settings": {"num_seeds": options.seeds}, "records": []}
-    for name in options.problems.split(","):
+    for name in names:
         jax.clear_caches()
         report["records"] += measure(name, PROBLEMS[name](), options.seeds)
-        if options.output is not None:
-            options.output.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
-    print("\n".join(line(t) for t in (COLUMNS, ["---"] * 6, *map(cells, report["records"]))))
+        write(report, options.output)
+    print(table(report["records"]))
 
 
 if __name__ == "__main__":

@@ -20,14 +20,8 @@ Rows appear on standard error as they are done; the whole table goes to standard
 """
 
 import argparse
-import datetime
-import json
-import os
-import platform
-import subprocess
 import sys
 import time
-import tomllib
 from pathlib import Path
 
 import jax
@@ -35,9 +29,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import rdmc_jax
+from benchmarks.report import chosen, environment, line, markdown, write
 from rdmc_jax import metrics, problems
 
-ROOT = Path(__file__).resolve().parent.parent
 NUM_REFERENCE = 10_000
 NUM_PROJECTIONS = 64
 NUM_REPEATS = 20
@@ -274,58 +268,18 @@ def cells(record):
     ]
 
 
-def line(texts):
-    return "| " + " | ".join(texts) + " |"
-
-
 def table(records):
-    ruler = ["---"] * len(COLUMNS)
-    return "\n".join(line(texts) for texts in (COLUMNS, ruler, *map(cells, records)))
-
-
-def strict(value):
-    """The record with None for what JSON has no number for."""
-    if isinstance(value, dict):
-        return {name: strict(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [strict(one) for one in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def environment():
-    """Versions and machine, without its name."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    describe = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
-    commit = subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip()
-    return {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "versions": {
-            "python": platform.python_version(),
-            "jax": jax.__version__,
-            "rdmc_jax": project["version"],
-            "commit": commit or None,
-        },
-        "machine": {
-            "system": platform.system(),
-            "architecture": platform.machine(),
-            "num_cores": os.cpu_count(),
-            "backend": jax.default_backend(),
-            "device_kind": jax.devices()[0].device_kind,
-        },
-    }
+    return markdown(COLUMNS, map(cells, records))
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--problems", help="names separated by commas: " + ", ".join(PROBLEMS))
+    parser.add_argument("--problems", default=",".join(PROBLEMS), help="names with commas")
     parser.add_argument("--seeds", type=int, default=3, help="runs per problem")
     parser.add_argument("--num-samples", type=int, default=2000, help="output draws per run")
     parser.add_argument("--output", type=Path, help="JSON file, written after each problem")
     options = parser.parse_args()
-    options.problems = options.problems.split(",") if options.problems else list(PROBLEMS)
-    unknown = sorted(set(options.problems) - set(PROBLEMS))
-    if unknown:
-        parser.error(f"unknown problems {', '.join(unknown)}; known: {', '.join(PROBLEMS)}")
+    options.problems = chosen(parser, options.problems, PROBLEMS, "problems")
     return options
 
 
@@ -347,11 +301,7 @@ def main():
         jax.clear_caches()
         report["records"].append(measure(PROBLEMS[name](), options.seeds, options.num_samples))
         print(line(cells(report["records"][-1])), file=sys.stderr, flush=True)
-        if options.output is not None:
-            options.output.parent.mkdir(parents=True, exist_ok=True)
-            options.output.write_text(
-                json.dumps(strict(report), indent=1, allow_nan=False) + "\n", "utf-8"
-            )
+        write(report, options.output)
     print(table(report["records"]))
 
 

@@ -11,7 +11,6 @@ Usage: python -m benchmarks.blind_spot [--widths 1,0.1,...] [--num-samples 4000]
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -20,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import rdmc_jax
-from benchmarks.accuracy import environment, line, strict
+from benchmarks.report import environment, line, markdown, write
 
 PLACE = np.array([9.0, -7.0], np.float32)
 WIDTHS = "1,0.3,0.1,0.03,0.01,0.003,0.001,0.0003,0.0001"
@@ -83,7 +82,7 @@ def cells(record):
 
 
 def table(records):
-    return "\n".join(line(row) for row in (COLUMNS, ["---"] * len(COLUMNS), *map(cells, records)))
+    return markdown(COLUMNS, map(cells, records))
 
 
 def main():
@@ -98,9 +97,7 @@ def main():
         for width in map(float, options.widths.split(",")):
             report["records"].append(measure(width, is_known, options))
             print(line(cells(report["records"][-1])), file=sys.stderr, flush=True)
-    if options.output is not None:
-        text = json.dumps(strict(report), indent=1, allow_nan=False)
-        options.output.write_text(text + "\n", "utf-8")
+    write(report, options.output)
     print(table(report["records"]))
 
 

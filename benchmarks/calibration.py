@@ -17,7 +17,6 @@ Usage: python -m benchmarks.calibration [--problems gmm4,...] [--runs 100] [--nu
 """
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -28,7 +27,8 @@ import numpy as np
 from scipy.stats import binom
 
 import rdmc_jax as rj
-from benchmarks.accuracy import environment, line, rows_of, strict
+from benchmarks.accuracy import rows_of
+from benchmarks.report import chosen, environment, line, markdown, write
 from rdmc_jax import problems
 
 LEVEL = 0.95
@@ -176,7 +176,7 @@ def cells(record):
 
 
 def table(records):
-    return "\n".join(line(row) for row in (COLUMNS, ["---"] * len(COLUMNS), *map(cells, records)))
+    return markdown(COLUMNS, map(cells, records))
 
 
 def main():
@@ -187,15 +187,14 @@ def main():
     parser.add_argument("--num-replicates", type=int, default=4)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
+    names = chosen(parser, options.problems, CASES, "problems")
     settings = {k: getattr(options, k) for k in ("runs", "num_samples", "num_replicates")}
     report = {**environment(), "settings": settings, "records": []}
-    for name in options.problems.split(","):
+    for name in names:
         jax.clear_caches()
         report["records"].append(measure(name, options))
         print(line(cells(report["records"][-1])), file=sys.stderr, flush=True)
-        if options.output is not None:
-            text = json.dumps(strict(report), indent=1, allow_nan=False)
-            options.output.write_text(text + "\n", "utf-8")
+        write(report, options.output)
     print(table(report["records"]))
 
 

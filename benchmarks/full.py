@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from benchmarks import accuracy, tolerance
-from benchmarks.accuracy import environment
+from benchmarks.report import chosen, environment, write
 
 # one step for each problem where a script cannot go on in the middle
 STEPS = {
@@ -58,10 +58,7 @@ def main():
     parser.add_argument("--folder", type=Path, default=Path("bench_results"))
     parser.add_argument("--steps", default=",".join(STEPS))
     options = parser.parse_args()
-    names = options.steps.split(",")
-    unknown = sorted(set(names) - set(STEPS))
-    if unknown:
-        parser.error(f"unknown steps {', '.join(unknown)}; known: {', '.join(STEPS)}")
+    names = chosen(parser, options.steps, STEPS, "steps")
     options.folder.mkdir(parents=True, exist_ok=True)
     report = environment()
     failed = {}
@@ -80,8 +77,7 @@ def main():
         for name in STEPS
         if (path := options.folder / f"{name}.json").exists()
     }
-    text = json.dumps({**report, "failed": failed, "reports": reports}, indent=1, allow_nan=False)
-    (options.folder / "full.json").write_text(text + "\n", "utf-8")
+    write({**report, "failed": failed, "reports": reports}, options.folder / "full.json")
     return 1 if failed else 0
 
 

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import jax
 
-from benchmarks.accuracy import environment, line
 from benchmarks.programs import METHODS, ensemble_of, preparation_of, program_of
-from benchmarks.speed import measure, table, whole_numbers, write
+from benchmarks.report import chosen, environment, line, write
+from benchmarks.speed import measure, table, whole_numbers
 from rdmc_jax import problems
 
 COLUMNS = (
@@ -106,14 +106,11 @@ def arguments():
     parser.add_argument("--any-device", action="store_true", help="run on whatever JAX finds")
     parser.add_argument("--output", type=Path, help="JSON file, written after each row")
     options = parser.parse_args()
-    options.methods = options.methods.split(",")
-    unknown = sorted(set(options.methods) - set(METHODS))
-    if unknown:
-        parser.error(f"unknown methods {', '.join(unknown)}; known: {', '.join(METHODS)}")
+    options.methods = chosen(parser, options.methods, METHODS, "methods")
     if jax.default_backend() != "gpu" and not options.any_device:
         parser.error(
             f"no GPU: JAX runs on {jax.devices()[0].device_kind!r} ({jax.default_backend()}). "
-            "Install JAX with CUDA (pip install 'jax[cuda13]') on a machine with an NVIDIA GPU, "
+            "Install JAX with CUDA (pip install 'jax[cuda12]') on a machine with an NVIDIA GPU, "
             "or pass --any-device to measure this one."
         )
     return options

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.accuracy import ROOT, environment
+from benchmarks.report import ROOT, environment, write
 
 LIMIT = 0.3
 OPTIONAL = ("matplotlib", "tqdm", "blackjax", "numpyro", "arviz", "ot", "sklearn")
@@ -65,10 +65,8 @@ def main():
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     report = {**environment(), **measure(options.repeats)}
-    text = json.dumps(report, indent=1, allow_nan=False)
-    if options.output is not None:
-        options.output.write_text(text + "\n", "utf-8")
-    print(text)
+    write(report, options.output)
+    print(json.dumps(report, indent=1, allow_nan=False))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ import numpy as np
 from scipy import stats
 from scipy.special import logsumexp
 
-from benchmarks.accuracy import environment
+from benchmarks.report import environment, write
 from rdmc_jax import problems
 from rdmc_jax.problems.regression import INTERCEPT_SCALE, breast_cancer
 
@@ -110,8 +110,7 @@ def main():
     }
     report["settings"].pop("output")
     print(json.dumps(report, indent=1))
-    if options.output is not None:
-        options.output.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+    write(report, options.output)
 
 
 if __name__ == "__main__":

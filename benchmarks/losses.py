@@ -20,9 +20,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from benchmarks.accuracy import environment, line, rows_of, strict
+from benchmarks.accuracy import rows_of
 from benchmarks.baselines import make_target
-from benchmarks.work_precision import METHODS, Truth, errors_of
+from benchmarks.contenders import METHODS
+from benchmarks.report import chosen, environment, line, markdown, write
+from benchmarks.truth import Truth, errors_of
 from rdmc_jax import problems
 
 CASES = {
@@ -61,7 +63,7 @@ def measure(name, num_seeds, num_samples):
     target, moments = make_target(problem), moments_of(name, problem)
     for method, sizes in SIZES.items():
         jax.clear_caches()
-        run, tune, _ = METHODS[method]
+        run, tune, *_ = METHODS[method]
         parameters = tune(jax.random.key(999), target, num_samples)
         for size in sizes:
             arguments = (problem, target, num_samples, size, parameters)
@@ -103,8 +105,7 @@ def cells(record, num_samples):
 
 def table(report):
     num_samples = report["settings"]["num_samples"]
-    rows = [cells(record, num_samples) for record in report["records"]]
-    return "\n".join(map(line, [COLUMNS, ["---"] * len(COLUMNS), *rows]))
+    return markdown(COLUMNS, [cells(record, num_samples) for record in report["records"]])
 
 
 def main():
@@ -114,15 +115,14 @@ def main():
     parser.add_argument("--num-samples", type=int, default=2000)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
+    names = chosen(parser, options.problems, CASES, "problems")
     settings = {"num_seeds": options.seeds, "num_samples": options.num_samples}
     report = {**environment(), "settings": settings, "records": []}
-    for name in options.problems.split(","):
+    for name in names:
         for record in measure(name, options.seeds, options.num_samples):
             report["records"].append(record)
             print(line(cells(record, options.num_samples)), file=sys.stderr, flush=True)
-            if options.output is not None:
-                text = json.dumps(strict(report), indent=1, allow_nan=False)
-                options.output.write_text(text + "\n", "utf-8")
+            write(report, options.output)
     print(table(report))
 
 

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import rdmc_jax as rj
-from benchmarks.accuracy import environment
+from benchmarks.report import environment, write
 from rdmc_jax.problems.galaxies import GALAXY_VELOCITIES
 
 PROBLEM = rj.problems.galaxy(3, True)
@@ -59,6 +59,15 @@ def quantiles(values):
     return [round(float(q), 3) for q in np.quantile(values, [0.05, 0.5, 0.95])]
 
 
+def few(done):
+    """Number of data sets that finding R103 is about, and the fewest effective draws of all."""
+    named = 0
+    for draws in done:
+        for one in range(len(draws)):
+            named += bool(draws[one : one + 1].findings())
+    return {"data_sets": named, "fewest": float(min(np.min(draws.ess) for draws in done))}
+
+
 def summary(done, seconds, num_samples):
     """Throughput and spread over the data sets of all blocks."""
     ess, log_z, error, densities, gradients = (
@@ -83,7 +92,7 @@ def summary(done, seconds, num_samples):
         "ess_quantiles_5_50_95": quantiles(ess),
         "log_normalizer_quantiles_5_50_95": quantiles(log_z),
         "log_normalizer_error_quantiles_5_50_95": quantiles(error),
-        "findings": [list(one) for draws in done for one in draws.findings()],
+        "few_effective_draws": few(done),
     }
 
 
@@ -136,8 +145,7 @@ def main():
             **summary(done, seconds, given.num_samples),
         }
         print(f"{record['num_datasets']} data sets, {seconds:.0f} s", file=sys.stderr, flush=True)
-        if given.output is not None:
-            given.output.write_text(json.dumps(record, indent=1) + "\n")
+        write(record, given.output)
     print(json.dumps(record, indent=1))
     return 0
 

@@ -32,7 +32,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import rdmc_jax
-from benchmarks.accuracy import environment, line, modes_record, strict
+from benchmarks.accuracy import modes_record
+from benchmarks.report import chosen, environment, line, strict, write
 from benchmarks.scaling_picture import cells, picture, table
 from rdmc_jax import problems
 from rdmc_jax.problems.gaussian_mixture import gaussian_mixture
@@ -122,10 +123,7 @@ def arguments():
     parser.add_argument("--output", type=Path, help="JSON file, written after each row")
     parser.add_argument("--picture", type=Path, help="PNG file, drawn at the end")
     options = parser.parse_args()
-    options.series = options.series.split(",")
-    unknown = sorted(set(options.series) - set(SERIES))
-    if unknown:
-        parser.error(f"unknown series {', '.join(unknown)}; known: {', '.join(SERIES)}")
+    options.series = chosen(parser, options.series, SERIES, "series")
     return options
 
 
@@ -147,10 +145,7 @@ def main():
             jax.clear_caches()
             report["records"].append(strict(measure(series, size, options.seeds)))
             print(line(cells(report["records"][-1])), file=sys.stderr, flush=True)
-            if options.output is not None:
-                options.output.parent.mkdir(parents=True, exist_ok=True)
-                text = json.dumps(report, indent=1, allow_nan=False)
-                options.output.write_text(text + "\n", "utf-8")
+            write(report, options.output)
     print(table(report["records"]))
     if options.picture is not None:
         picture(report["records"], options.picture)

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from benchmarks.accuracy import codes_text, line
+from benchmarks.accuracy import codes_text
+from benchmarks.report import markdown
 
 PANELS = (
     ("dimension", ("two_modes", "many_well", "phi4_chain")),
@@ -56,7 +57,7 @@ def cells(record):
 
 def table(records):
     """Records as Markdown."""
-    return "\n".join(line(row) for row in (COLUMNS, ["---"] * len(COLUMNS), *map(cells, records)))
+    return markdown(COLUMNS, map(cells, records))
 
 
 def root_mean_square(values):

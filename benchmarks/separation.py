@@ -21,7 +21,6 @@ Usage: python -m benchmarks.separation [--seeds 3] [--num-samples 1000]
 
 import argparse
 import functools
-import json
 import sys
 from pathlib import Path
 
@@ -30,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import rdmc_jax as rj
-from benchmarks.accuracy import environment, strict
+from benchmarks.report import environment, write
 from benchmarks.separation_picture import picture, table
 from rdmc_jax.kernels import ula, uld
 
@@ -228,9 +227,7 @@ def main():
     for problem, data in targets():
         report["targets"].append(measure(problem, data, options))
         print(table(report["targets"][-1:]), file=sys.stderr, flush=True)
-        if options.output is not None:
-            text = json.dumps(strict(report), indent=1, allow_nan=False)
-            options.output.write_text(text + "\n", "utf-8")
+        write(report, options.output)
     if options.picture is not None:
         picture(report["targets"], options.picture)
     print(table(report["targets"]))

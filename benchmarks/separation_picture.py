@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmarks.accuracy import line
+from benchmarks.report import markdown
 
 STYLES = {
     ("LMC", "broad"): ("Langevin, broad start", "tab:red", "-"),
@@ -68,8 +68,8 @@ def reached(target, method, start):
 
 def table(targets):
     """Evaluations per draw until the squared MMD is that of exact draws."""
-    rows = [COLUMNS, ["---"] * len(COLUMNS)]
+    rows = []
     for target in targets:
         cells = [reached(target, *key) for key in STYLES]
         rows.append([f"`{target['problem']}`", f"{target['floor']:.3f}", *cells])
-    return "\n".join(map(line, rows))
+    return markdown(COLUMNS, rows)

@@ -24,7 +24,6 @@ Usage: python -m benchmarks.speed [--dims 2,16,64] [--methods paper,chains,defau
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -32,7 +31,6 @@ from pathlib import Path
 
 import jax
 
-from benchmarks.accuracy import environment, line, strict
 from benchmarks.limit import Counts, bare_loop, counted_normals
 from benchmarks.programs import (
     METHODS,
@@ -42,6 +40,7 @@ from benchmarks.programs import (
     program_of,
     programs_of,
 )
+from benchmarks.report import chosen, environment, line, markdown, write
 from rdmc_jax import problems
 
 COLUMNS = (
@@ -193,19 +192,12 @@ def memory_cells(record):
 
 def table(records, columns=COLUMNS, row=cells):
     """Records as Markdown."""
-    return "\n".join(line(texts) for texts in (columns, ["---"] * len(columns), *map(row, records)))
+    return markdown(columns, map(row, records))
 
 
 def whole_numbers(text):
     """``"2,16"`` or ``"1e3,1e6"`` as integers."""
     return [int(float(part)) for part in text.split(",") if part]
-
-
-def write(report, path):
-    """Write a report as JSON, if there is a path."""
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(strict(report), indent=1, allow_nan=False) + "\n", "utf-8")
 
 
 def arguments():
@@ -222,10 +214,7 @@ def arguments():
     parser.add_argument("--memory-dims", type=whole_numbers, default=[16])
     parser.add_argument("--output", type=Path, help="JSON file, written after each row")
     options = parser.parse_args()
-    options.methods = options.methods.split(",")
-    unknown = sorted(set(options.methods) - set(METHODS))
-    if unknown:
-        parser.error(f"unknown methods {', '.join(unknown)}; known: {', '.join(METHODS)}")
+    options.methods = chosen(parser, options.methods, METHODS, "methods")
     return options
 
 

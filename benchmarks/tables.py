@@ -22,6 +22,7 @@ from benchmarks import (
     tuning,
     work_precision_picture,
 )
+from benchmarks.report import markdown, write
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -29,14 +30,9 @@ FOLDER = Path(__file__).resolve().parent
 def accuracy_table(report):
     """Without the seconds: they depend on what else the machine did."""
     keep = [k for k, name in enumerate(accuracy.COLUMNS) if not name.startswith("s ")]
-    rows = [accuracy.COLUMNS, ["---"] * len(accuracy.COLUMNS)]
-    rows += [accuracy.cells(record) for record in report["records"]]
-    return "\n".join(accuracy.line([row[k] for k in keep]) for row in rows)
-
-
-def ablations_table(report):
-    rows = [ablations.COLUMNS, ["---"] * len(ablations.COLUMNS)]
-    return "\n".join(map(accuracy.line, rows + list(map(ablations.cells, report["records"]))))
+    rows = [accuracy.COLUMNS, *map(accuracy.cells, report["records"])]
+    columns, *rows = [[row[k] for k in keep] for row in rows]
+    return markdown(columns, rows)
 
 
 def records_of(table):
@@ -78,7 +74,7 @@ TABLES = {
         "tuning": records_of(tuning.table),
         "blind_spot": records_of(blind_spot.table),
         "calibration": records_of(calibration.table),
-        "ablations": ablations_table,
+        "ablations": records_of(ablations.table),
     },
     FOLDER.parent / "README.md": {
         "work_precision": lambda report: work_precision_picture.short_table(report["records"]),
@@ -92,8 +88,7 @@ def main():
     parser.add_argument("--into", type=Path, default=FOLDER / "results" / "accuracy.json")
     options = parser.parse_args()
     if options.merge:
-        text = json.dumps(merged(options.merge), indent=1, allow_nan=False)
-        options.into.write_text(text + "\n", "utf-8")
+        write(merged(options.merge), options.into)
     for path, tables in TABLES.items():
         text = path.read_text("utf-8")
         for name, table in tables.items():

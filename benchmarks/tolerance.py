@@ -12,7 +12,6 @@ Usage: python -m benchmarks.tolerance [--problems gmm4,...] [--tolerances 0.3,0.
 """
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -22,16 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import rdmc_jax
-from benchmarks.accuracy import (
-    NUM_REPEATS,
-    QUANTILE,
-    environment,
-    line,
-    mode_floor,
-    rows_of,
-    strict,
-    total_variation,
-)
+from benchmarks.accuracy import NUM_REPEATS, QUANTILE, mode_floor, rows_of, total_variation
+from benchmarks.report import chosen, environment, line, markdown, write
 from rdmc_jax import metrics, problems
 
 PROBLEMS = {
@@ -133,7 +124,7 @@ def cells(record):
 
 
 def table(records):
-    return "\n".join(line(row) for row in (COLUMNS, ["---"] * len(COLUMNS), *map(cells, records)))
+    return markdown(COLUMNS, map(cells, records))
 
 
 def picture(records, path):
@@ -178,16 +169,15 @@ def main():
     parser.add_argument("--output", type=Path)
     parser.add_argument("--picture", type=Path)
     options = parser.parse_args()
+    names = chosen(parser, options.problems, PROBLEMS, "problems")
     settings = {"num_samples": options.num_samples, "max_evals": options.max_evals, "seed": 0}
     report = {**environment(), "settings": settings, "records": []}
     for tolerance in map(float, options.tolerances.split(",")):
-        for name in options.problems.split(","):
+        for name in names:
             jax.clear_caches()
             report["records"].append(measure(name, tolerance, options))
             print(line(cells(report["records"][-1])), file=sys.stderr, flush=True)
-            if options.output is not None:
-                text = json.dumps(strict(report), indent=1, allow_nan=False)
-                options.output.write_text(text + "\n", "utf-8")
+            write(report, options.output)
             if options.picture is not None:
                 picture(report["records"], options.picture)
     print(table(report["records"]))

@@ -15,15 +15,16 @@ from rdmc_jax.types import Estimator, Levels
 NUM_PARTICLES = 256
 RATE = 0.05
 LOWEST = -1e3
+LOW = -7.0
 ESTIMATORS = ("importance", "chains")
 PROCESS = rj.ornstein_uhlenbeck()
 
 
-def untuned(num_levels):
-    """Uniform grid of log-SNR, no factors."""
+def untuned(num_levels, high=7.0):
+    """Uniform grid of log-SNR up to ``high``, no factors."""
     return {
-        "low": jnp.float32(-7.0),
-        "increment": jnp.full(num_levels, 14.0 / num_levels),
+        "low": jnp.float32(LOW),
+        "increment": jnp.full(num_levels, (high - LOW) / num_levels),
         "log_variance": jnp.zeros(num_levels + 1),
         "log_step": jnp.zeros(num_levels + 1),
     }

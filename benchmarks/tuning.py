@@ -7,6 +7,8 @@ has exact gradients, `chains` those that leave the choice among chains out. Held
 compare the bounds with those of the untuned method, with as many evaluations, and with twice as
 many (levels, or inner samples): tuning is worth a factor of two of evaluations where it is below.
 
+Beside it: a uniform grid whose end alone is chosen, among six by half as many other keys.
+
 Part two. The adaptive grid: levels so that each has the same measured `noise_kl`, from a
 pilot run of the uniform log-SNR grid, and again from one of the grid so found.
 
@@ -30,7 +32,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.accuracy import environment, line, rows_of, strict
+from benchmarks.accuracy import rows_of
+from benchmarks.report import chosen, environment, line, markdown, write
 from benchmarks.tunable import (
     ESTIMATORS,
     NUM_PARTICLES,
@@ -56,6 +59,7 @@ UNTUNED = ("two_modes_8",)
 NUM_LEVELS = 16
 NUM_RUNS = 16
 """Held-out ensembles."""
+ENDS = (-3.0, -1.0, 1.0, 3.0, 5.0, 7.0)
 COLUMNS = (
     "problem",
     "inner samples",
@@ -64,6 +68,7 @@ COLUMNS = (
     "KL, twice the levels / samples",
     "KL tuned (untuned over tuned)",
     "KL equal noise (untuned over it)",
+    "KL best end of the grid (untuned over it, end)",
     "TV bound: untuned, tuned, equal noise",
     "ESS per draw",
     "log Z rmse",
@@ -136,6 +141,10 @@ def measure(name, estimator, options):
             "twice_levels": judged(untuned(2 * NUM_LEVELS)),
             "twice_samples": judged(uniform, 2),
         }
+        shorter_keys = jax.random.split(jax.random.fold_in(pilot_key, 1), NUM_RUNS // 2)
+        ends = [untuned(NUM_LEVELS, high) for high in ENDS]
+        best = min(ends, key=lambda one: judged(one, keys=shorter_keys)["kl"])
+        found["shorter"] = {**judged(best), "high": float(log_snr_of(best)[-1])}
         grid = uniform
         for key in jax.random.split(pilot_key, 2):
             noise = runs[1](jax.random.split(key, 4), free(grid))[1]
@@ -188,6 +197,9 @@ def cells(records):
         f"{mean('twice_levels', 'kl'):.3f} / {mean('twice_samples', 'kl'):.3f}",
         ratio("tuned"),
         ratio("equal_noise"),
+        f"{mean('shorter', 'kl'):.3f} ({mean('uniform', 'kl') / mean('shorter', 'kl'):.2f}, "
+        + " ".join(f"{one['shorter']['high']:.0f}" for one in records)
+        + ")",
         *map(each, ("tv_bound", "ess", "log_normalizer_rmse")),
     ]
 
@@ -197,9 +209,7 @@ def table(records):
     groups = {}
     for one in records:
         groups.setdefault((one["problem"], one["estimator"]), []).append(one)
-    return "\n".join(
-        line(row) for row in (COLUMNS, ["---"] * len(COLUMNS), *map(cells, groups.values()))
-    )
+    return markdown(COLUMNS, map(cells, groups.values()))
 
 
 def main():
@@ -210,13 +220,10 @@ def main():
     parser.add_argument("--steps", type=int, default=75)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
-    settings = {
-        "num_levels": NUM_LEVELS,
-        "num_particles": NUM_PARTICLES,
-        "num_runs": NUM_RUNS,
-        "rate": RATE,
-    }
-    names, estimators = options.problems.split(","), options.estimators.split(",")
+    settings = {"num_levels": NUM_LEVELS, "num_particles": NUM_PARTICLES}
+    settings |= {"num_runs": NUM_RUNS, "rate": RATE, "ends": ENDS}
+    names = chosen(parser, options.problems, PROBLEMS, "problems")
+    estimators = chosen(parser, options.estimators, ESTIMATORS, "estimators")
     report = {**environment(), "settings": settings, "records": []}
     if options.output is not None and options.output.exists():
         old = json.loads(options.output.read_text("utf-8"))["records"]
@@ -233,9 +240,7 @@ def main():
                 report["records"].append(record)
                 summary = line([*cells([record]), f"{record['seconds']:.0f} s"])
                 print(summary, file=sys.stderr, flush=True)
-                if options.output is not None:
-                    text = json.dumps(strict(report), indent=1, allow_nan=False)
-                    options.output.write_text(text + "\n", "utf-8")
+                write(report, options.output)
     print(table(report["records"]))
 
 

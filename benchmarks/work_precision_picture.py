@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmarks.accuracy import line
+from benchmarks.report import markdown
 
 COLORS = {
     "sample": "black",
@@ -124,12 +124,12 @@ def log_z(records, method):
 
 def floors(records, methods):
     """Evaluations per draw to the floor, one row for each problem."""
-    rows = [("problem (floor)", *methods), ["---"] * (1 + len(methods))]
+    rows = []
     for name, own in grouped(records).items():
         error = primary(own)
         head = f"`{name}` ({own[0]['floors'][error]:.3f}{', KS' if error == 'ks' else ''})"
         rows.append([head, *(at_floor(own, method, error) for method in methods)])
-    return "\n".join(map(line, rows))
+    return markdown(("problem (floor)", *methods), rows)
 
 
 def short_table(records):
@@ -141,7 +141,7 @@ def table(records):
     """Evaluations per draw to the floor, then the best log Z of each method that has one."""
     methods = [name for name in COLORS if any(one["method"] == name for one in records)]
     with_z = [one for one in methods if log_z(records, one) != "–"]
-    rows = [("problem", *with_z), ["---"] * (1 + len(with_z))]
+    rows = []
     for name, own in grouped(records).items():
         rows.append([f"`{name}`", *(log_z(own, method) for method in with_z)])
-    return "\n\n".join([floors(records, methods), "\n".join(map(line, rows))])
+    return f"{floors(records, methods)}\n\n{markdown(('problem', *with_z), rows)}"

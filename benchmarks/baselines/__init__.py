@@ -15,7 +15,9 @@ class Baseline(NamedTuple):
 
     run: Any
     tune: Any
-    sizes: tuple[int, ...]
+    sizes: tuple[Any, ...]
+    is_static: bool = False
+    """Whether each size is a program of its own."""
 
 
 def untuned(key, target, num_samples):
@@ -29,8 +31,8 @@ BASELINES = {
     "NUTS": Baseline(nuts.nuts, nuts.tuned, nuts.SIZES),
     "SMC MALA": Baseline(tempered.smc_mala, untuned, tempered.SIZES),
     "SMC HMC": Baseline(tempered.smc_hmc, untuned, tempered.SIZES),
-    "nested slice": Baseline(nested.nested, untuned, nested.SIZES),
+    "nested slice": Baseline(nested.nested, untuned, nested.SIZES, True),
     "parallel tempering": Baseline(parallel.parallel_tempering, parallel.tuned, parallel.SIZES),
 }
 
-__all__ = ["BASELINES", "Baseline", "Result", "Target", "make_target"]
+__all__ = ["BASELINES", "Baseline", "Result", "Target", "make_target", "untuned"]
