@@ -13,7 +13,7 @@ demo: $(VENV)/.demo
 	$(RUN) rdmc_jax galaxy
 
 test: $(VENV)/.dev
-	$(RUN) pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(RUN) pytest -n 2 --no-loadscope-reorder
 
 lint: $(VENV)/.dev
 	$(RUN) ruff check .

@@ -1,7 +1,8 @@
 """Settings of the whole suite.
 
-Shapes must match without help from silent broadcasting. Compiled programs are shared by the workers
-and the processes that tests start, in a folder that lives as long as the session.
+Shapes must match without help from silent broadcasting. Most programs here take longer to compile
+than to run: they are compiled fast rather than well, and shared by the workers and the processes
+that tests start, in a folder that lives as long as the session.
 """
 
 import os
@@ -11,6 +12,7 @@ import tempfile
 import jax
 import pytest
 
+FAST = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 FOLDER, SECONDS = "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 OWN = FOLDER not in os.environ
 if OWN:  # in the first process only: workers and subprocesses inherit it
@@ -18,6 +20,8 @@ if OWN:  # in the first process only: workers and subprocesses inherit it
     jax.config.update("jax_compilation_cache_dir", os.environ[FOLDER])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", float(os.environ[SECONDS]))
 
+os.environ[FAST] = "1"  # inherited, as the folder is
+jax.config.update(FAST.lower(), True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # doctests are collected from modules, and there can be only one module of this name
@@ -32,12 +36,17 @@ def pytest_unconfigure():
 # files that run one program, the automatic method on the density of api_targets.py
 ONE_PROGRAM = ("checkpoint", "defaults", "diagnostics", "draws", "findings", "hard_edges")
 ONE_PROGRAM += ("refusals", "retraces", "tolerance")
+SHARED = {f"tests/api/test_{name}.py" for name in ONE_PROGRAM}
 
 
-def pytest_collection_modifyitems(items):
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
     """A worker takes whole files (fixtures are made once), and all files of one program."""
-    shared = {f"test_{name}.py" for name in ONE_PROGRAM}
-    for item in items:
-        file = item.nodeid.split("::")[0]
-        is_shared = item.path.parent.name == "api" and item.path.name in shared
-        item.add_marker(pytest.mark.xdist_group("api" if is_shared else file))
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByProgram(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return "one program" if file in SHARED else file
+
+    return ByProgram(config, log)

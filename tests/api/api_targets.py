@@ -1,5 +1,7 @@
 """One density in two dimensions whose data make it every target here, so it compiles once."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -115,3 +117,13 @@ def tree_run(position=TREE_POSITION, known=TREE_KNOWN):
 def log_mean_exp(log_weight):
     log_weight = np.asarray(log_weight, float)
     return float(np.log(np.mean(np.exp(log_weight - log_weight.max()))) + log_weight.max())
+
+
+@contextlib.contextmanager
+def optimised():
+    """Programs compiled as users have them, for a density that is dear to evaluate."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", True)

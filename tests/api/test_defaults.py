@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from api_targets import GMM4, GMM4_DATA, default, density, target
+from api_targets import GMM4, GMM4_DATA, default, density, optimised, target
 
 import rdmc_jax as rj
 
@@ -124,10 +124,11 @@ def test_the_summary_says_what_was_measured_and_chosen(mixture_draws):
 @pytest.fixture(scope="module")
 def galaxy_draws():
     problem = rj.problems.galaxy(3, True)
-    return [
-        rj.sample(jax.random.key(seed), problem.logdensity_fn, problem.position, 2000)
-        for seed in range(3)
-    ]
+    with optimised():
+        return [
+            rj.sample(jax.random.key(seed), problem.logdensity_fn, problem.position, 2000)
+            for seed in range(3)
+        ]
 
 
 def test_galaxy_log_z(galaxy_draws):

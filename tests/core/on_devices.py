@@ -76,7 +76,6 @@ def saved(output, draws):
 
 def main(output, address=None, num_processes=1, rank=0):
     jax.config.update("jax_numpy_rank_promotion", "raise")
-    jax.config.update("jax_disable_most_optimizations", True)  # as in the tests beside this file
     if address is not None:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(address, int(num_processes), int(rank))
