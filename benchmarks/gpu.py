@@ -20,7 +20,8 @@ import jax
 
 from benchmarks.programs import METHODS, ensemble_of, preparation_of, program_of
 from benchmarks.report import chosen, environment, line, write
-from benchmarks.speed import measure, table, whole_numbers
+from benchmarks.speed import measure, whole_numbers
+from benchmarks.speed_table import table
 from rdmc_jax import problems
 
 COLUMNS = (

@@ -53,7 +53,9 @@ def bare_loop(logdensity_fn, dim, width, counts):
                 total = total + jax.vmap(logdensity_fn)(x)
             return (x, total), None
 
-        carry = (jnp.zeros((width, dim), jnp.float32), jnp.zeros(width, jnp.float32))
+        # the barrier: a constant start would be evaluated by the compiler, in seconds
+        start = jax.lax.optimization_barrier(jnp.zeros((width, dim), jnp.float32))
+        carry = (start, jnp.zeros(width, jnp.float32))
         for number, (*does, length) in enumerate(stages):
             keys = jax.random.split(jax.random.fold_in(key, number), length)
             carry, _ = jax.lax.scan(lambda c, k, does=does: rows(c, k, *does), carry, keys)

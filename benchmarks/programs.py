@@ -1,4 +1,4 @@
-"""What `benchmarks.speed` times: published algorithm, a composition, the default in two parts."""
+"""What `benchmarks.speed` times: MALA, the published algorithm, a composition, the default."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -6,16 +6,22 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 import rdmc_jax as rj
 from rdmc_jax import rungs
 from rdmc_jax.core import Plan, core, ensemble, prepare
 from rdmc_jax.planning import choose_rung
 from rdmc_jax.published import paper_method
+from rdmc_jax.types import Evaluations
 
 NUM_PARTICLES = 256
 """Of `paper` and `chains`: with 16 chains each, four times as wide as the default's ensemble."""
 NUM_CHAINS = 16
+
+
+MALA = "MALA alone"
+STEP_SIZE = 0.1
 
 
 class Program(NamedTuple):
@@ -25,6 +31,14 @@ class Program(NamedTuple):
     width: int  # chains side by side
     run: Callable[..., Any]  # of a key, and of the arguments
     arguments: tuple[Any, ...]
+
+
+def flat(problem):
+    """The problem with its density as one of vectors."""
+    position, to_position = ravel_pytree(problem.position)
+    return problem._replace(
+        logdensity_fn=lambda x: problem.logdensity_fn(to_position(x)), position=position
+    )
 
 
 def paper(num_particles=NUM_PARTICLES):
@@ -81,6 +95,38 @@ def program_of(name, problem, dim, num_particles):
     return Program(name, num_particles * NUM_CHAINS, run, ())
 
 
+class Chained(NamedTuple):
+    """Chains at their end, with their evaluations where `evaluations_of` looks."""
+
+    position: Any
+    num_evals: Evaluations
+
+    @property
+    def info(self):
+        """Itself: what a sampler's result reports."""
+        return self
+
+
+def mala_of(problem, dim, num_steps=120):
+    """The kernel `mala`, nothing else: what accepting and rejecting cost beside the limit."""
+    width = NUM_PARTICLES * NUM_CHAINS
+
+    def run(key):
+        kernel = rj.mala(problem.logdensity_fn, STEP_SIZE)
+        # the barrier: a constant start would be evaluated by the compiler, in seconds
+        start = jax.lax.optimization_barrier(jnp.zeros((width, dim), jnp.float32))
+        state = jax.vmap(kernel.init)(start)
+
+        def step(state, key):
+            return jax.vmap(kernel.step)(jax.random.split(key, width), state)[0], None
+
+        state, _ = jax.lax.scan(step, state, jax.random.split(key, num_steps))
+        count = jnp.asarray(width * (num_steps + 1))
+        return Chained(state.position, Evaluations(count, count))
+
+    return Program(MALA, width, run, ())
+
+
 def preparation_of(problem, dim):
     """Pilot and pool of the default."""
     position, plan = jnp.zeros(dim, jnp.float32), rj.make_plan(dim=dim)
@@ -103,6 +149,8 @@ def ensemble_of(problem, dim, num_particles, prepared):
 
 def programs_of(name, problem, dim):
     """The programs of a method, to be called with a key and their arguments."""
+    if name == MALA:
+        return [mala_of(problem, dim)]
     if name != "default":
         return [program_of(name, problem, dim, NUM_PARTICLES)]
     preparation = preparation_of(problem, dim)

@@ -8,8 +8,9 @@ is all the rest: acceptance, weights, adaptation, resampling, kernel averages of
 eigenvectors of Hessians. Evaluations are those that the run reports (a Hessian product is one);
 normal numbers are counted by a run of the same program with the same key.
 
-Sampled are `two_modes` by
+Sampled are `two_modes`, whose density costs next to nothing, and `galaxy` (82 data) by
 
+- `MALA alone`: that kernel in a loop, which is the limit with accepting and rejecting;
 - `paper`: the published algorithm, unadjusted chains that begin at importance candidates;
 - `chains`: warm MALA chains on each particle's posterior, matched moments, annealed finish;
 - `default`: what `sample` runs: its preparation (pilot and pool) and its ensemble are two
@@ -19,11 +20,12 @@ Seconds are medians of runs in which sampler and limit take turns; compilation, 
 stands apart. Memory is what the compiler reserves (temporary arrays, arguments, results) against
 the number of particles; of the default that of its ensemble, the pool's size being given.
 
-Usage: python -m benchmarks.speed [--dims 2,16,64] [--methods paper,chains,default] [--repeats 7]
+Usage: python -m benchmarks.speed [--problems two_modes_2,...] [--methods paper,...] [--repeats 7]
 [--particles 256,1024,4096,16384] [--memory-dims 16] [--output benchmarks/results/speed.json]
 """
 
 import argparse
+import functools
 import statistics
 import sys
 import time
@@ -33,29 +35,24 @@ import jax
 
 from benchmarks.limit import Counts, bare_loop, counted_normals
 from benchmarks.programs import (
+    MALA,
     METHODS,
     ensemble_of,
     evaluations_of,
+    flat,
     preparation_of,
     program_of,
     programs_of,
 )
-from benchmarks.report import chosen, environment, line, markdown, write
+from benchmarks.report import chosen, environment, line, write
+from benchmarks.speed_table import MEMORY_COLUMNS, cells, memory_cells, table
 from rdmc_jax import problems
 
-COLUMNS = (
-    "program",
-    "dim",
-    "gradients",
-    "values alone",
-    "normal vectors",
-    "width",
-    "s",
-    "s of the limit",
-    "ratio",
-    "s to compile (limit)",
-)
-MEMORY_COLUMNS = ("program", "dim", "particles", "MiB", "bytes per particle and coordinate")
+PROBLEMS = {
+    **{f"two_modes_{dim}": functools.partial(problems.two_modes, dim) for dim in (2, 16, 64)},
+    "galaxy_equal": lambda: problems.galaxy(3, True),
+}
+TIMED = (MALA, *METHODS)
 
 
 def compiled(run, *arguments):
@@ -126,6 +123,7 @@ def total_of(records):
     }
     counts = [record["counts"] for record in records]
     return {
+        "problem": records[0]["problem"],
         "program": "default",
         "dim": records[0]["dim"],
         "width": records[0]["width"],
@@ -135,11 +133,12 @@ def total_of(records):
     }
 
 
-def speed_of(name, dim, num_repeats):
-    """Records of a method in one dimension."""
-    problem = problems.two_modes(dim)
+def speed_of(name, problem_name, num_repeats):
+    """Records of a method on one problem."""
+    problem = flat(PROBLEMS[problem_name]())
+    dim = problem.position.size
     records = [
-        measure(program, problem.logdensity_fn, dim, num_repeats)
+        {"problem": problem_name, **measure(program, problem.logdensity_fn, dim, num_repeats)}
         for program in programs_of(name, problem, dim)
     ]
     return [total_of(records), *records] if len(records) > 1 else records
@@ -164,37 +163,6 @@ def memory_of(name, dim, num_particles):
     }
 
 
-def cells(record):
-    """One row of the table of times."""
-    return [
-        record["program"],
-        f"{record['dim']}",
-        *(f"{count:,}" for count in record["counts"].values()),
-        f"{record['width']:,}",
-        f"{record['median']:.3g}",
-        f"{record['limit_median']:.3g}",
-        f"{record['ratio']:.2f}",
-        f"{record['compile_seconds']:.1f} ({record['limit_compile_seconds']:.1f})",
-    ]
-
-
-def memory_cells(record):
-    """One row of the table of memory."""
-    used, each = record["megabytes"], record["bytes_per_coordinate"]
-    return [
-        record["program"],
-        f"{record['dim']}",
-        f"{record['num_particles']:,}",
-        "–" if used is None else f"{used:.1f}",
-        "–" if each is None else f"{each:.0f}",
-    ]
-
-
-def table(records, columns=COLUMNS, row=cells):
-    """Records as Markdown."""
-    return markdown(columns, map(row, records))
-
-
 def whole_numbers(text):
     """``"2,16"`` or ``"1e3,1e6"`` as integers."""
     return [int(float(part)) for part in text.split(",") if part]
@@ -202,8 +170,8 @@ def whole_numbers(text):
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dims", type=whole_numbers, default=[2, 16, 64])
-    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--problems", default=",".join(PROBLEMS))
+    parser.add_argument("--methods", default=",".join(TIMED))
     parser.add_argument("--repeats", type=int, default=7, help="timed runs of each program")
     parser.add_argument(
         "--particles",
@@ -214,24 +182,25 @@ def arguments():
     parser.add_argument("--memory-dims", type=whole_numbers, default=[16])
     parser.add_argument("--output", type=Path, help="JSON file, written after each row")
     options = parser.parse_args()
-    options.methods = chosen(parser, options.methods, METHODS, "methods")
+    options.problems = chosen(parser, options.problems, PROBLEMS, "problems")
+    options.methods = chosen(parser, options.methods, TIMED, "methods")
     return options
 
 
 def main():
     options = arguments()
     report = environment()
-    report["settings"] = {"num_repeats": options.repeats, "problem": "two_modes", "seed": 0}
+    report["settings"] = {"num_repeats": options.repeats, "seed": 0}
     report["records"], report["memory"] = [], []
-    for dim in options.dims:
+    for problem in options.problems:
         for name in options.methods:
             jax.clear_caches()
-            for record in speed_of(name, dim, options.repeats):
+            for record in speed_of(name, problem, options.repeats):
                 report["records"].append(record)
                 print(line(cells(record)), file=sys.stderr, flush=True)
             write(report, options.output)
     for dim in options.memory_dims:
-        for name in options.methods:
+        for name in [method for method in options.methods if method in METHODS]:
             jax.clear_caches()
             for num_particles in options.particles:
                 report["memory"].append(memory_of(name, dim, num_particles))

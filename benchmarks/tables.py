@@ -17,7 +17,7 @@ from benchmarks import (
     losses,
     scaling_picture,
     separation_picture,
-    speed,
+    speed_table,
     tolerance,
     tuning,
     work_precision_picture,
@@ -40,9 +40,10 @@ def records_of(table):
     return lambda report: table(report["records"])
 
 
-def speed_table(report):
-    memory = speed.table(report["memory"], speed.MEMORY_COLUMNS, speed.memory_cells)
-    return f"{speed.table(report['records'])}\n\n{memory}"
+def speed_tables(report):
+    columns, row = speed_table.MEMORY_COLUMNS, speed_table.memory_cells
+    memory = speed_table.table(report["memory"], columns, row)
+    return f"{speed_table.table(report['records'])}\n\n{memory}"
 
 
 def merged(paths):
@@ -69,7 +70,7 @@ TABLES = {
         "separation": lambda report: separation_picture.table(report["targets"]),
         "losses": losses.table,
         "scaling": records_of(scaling_picture.table),
-        "speed": speed_table,
+        "speed": speed_tables,
         "tolerance": records_of(tolerance.table),
         "tuning": records_of(tuning.table),
         "blind_spot": records_of(blind_spot.table),

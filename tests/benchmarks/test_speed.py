@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import rdmc_jax as rj
-from benchmarks import limit, programs, scaling, speed
+from benchmarks import limit, programs, scaling, speed, speed_table
 from rdmc_jax.core import Plan, core
 
 DIM, WIDTH = 3, 8
@@ -64,8 +64,25 @@ def test_a_method_is_counted_by_what_it_reports():
     assert limit.counted_normals(run, jax.random.key(0)) == DIM * normals
 
 
+def test_mala_alone_is_counted_by_its_steps():
+    program = programs.mala_of(rj.problems.two_modes(2), 2, num_steps=3)
+    result = jax.jit(program.run)(jax.random.key(0))
+    assert programs.evaluations_of(result) == (4 * program.width, 4 * program.width)
+    assert limit.counted_normals(program.run, jax.random.key(0)) == 3 * program.width * 2
+
+
+def test_a_problem_of_named_parts_is_made_flat():
+    problem = rj.problems.galaxy(3, True)
+    made = programs.flat(problem)
+    assert made.position.shape == (6,)
+    np.testing.assert_array_equal(
+        made.logdensity_fn(made.position), problem.logdensity_fn(problem.position)
+    )
+
+
 def test_the_tables_have_a_cell_for_each_column():
     record = {
+        "problem": "two_modes_2",
         "program": "paper",
         "dim": 2,
         "width": 8,
@@ -77,8 +94,8 @@ def test_the_tables_have_a_cell_for_each_column():
     }
     total = speed.total_of([record, record])
     assert total["counts"] == {"gradients": 6, "values": 4, "normals": 2}
-    lines = speed.table([record, total]).splitlines()
-    assert {text.count("|") for text in lines} == {len(speed.COLUMNS) + 1}
+    lines = speed_table.table([record, total]).splitlines()
+    assert {text.count("|") for text in lines} == {len(speed_table.COLUMNS) + 1}
     memory = {
         "program": "paper",
         "dim": 2,
@@ -86,8 +103,10 @@ def test_the_tables_have_a_cell_for_each_column():
         "megabytes": None,
         "bytes_per_coordinate": None,
     }
-    lines = speed.table([memory], speed.MEMORY_COLUMNS, speed.memory_cells).splitlines()
-    assert {text.count("|") for text in lines} == {len(speed.MEMORY_COLUMNS) + 1}
+    lines = speed_table.table(
+        [memory], speed_table.MEMORY_COLUMNS, speed_table.memory_cells
+    ).splitlines()
+    assert {text.count("|") for text in lines} == {len(speed_table.MEMORY_COLUMNS) + 1}
 
 
 def test_modes_on_the_spiral_are_seven_deviations_apart():
