@@ -125,6 +125,7 @@ def measure(name, problem, seeds):
         records.append(
             {
                 "problem": name,
+                "commit": environment()["versions"]["commit"],
                 "variant": variant,
                 "ess": ess,
                 "log_normalizer_errors": errors,
