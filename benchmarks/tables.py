@@ -67,6 +67,7 @@ TABLES = {
     FOLDER / "README.md": {
         "accuracy": accuracy_table,
         "work_precision": records_of(work_precision_picture.table),
+        "work_precision_10000": records_of(work_precision_picture.table),
         "separation": lambda report: separation_picture.table(report["targets"]),
         "losses": losses.table,
         "scaling": records_of(scaling_picture.table),
