@@ -18,8 +18,6 @@ from rdmc_jax.types import Evaluations
 NUM_PARTICLES = 256
 """Of `paper` and `chains`: with 16 chains each, four times as wide as the default's ensemble."""
 NUM_CHAINS = 16
-
-
 MALA = "MALA alone"
 STEP_SIZE = 0.1
 
