@@ -5,6 +5,10 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+SLACK = 1.3
+"""Where no choice is enough, the cheapest is taken that leaves at most so many times the least: the
+last factor of the dearer part often lowers the sum by little, and a generation more costs less."""
+
 
 class Part(NamedTuple):
     """One part of a path's divergence (or of the variance of log w, about twice that)."""
@@ -30,14 +34,14 @@ def cheapest(
         affordable: cost at most.
 
     Returns:
-        The cheapest factors that reach ``allowed``; those that come nearest if none does; None if
-        nothing larger is affordable.
+        The cheapest factors that reach ``allowed``; if none does, the cheapest of those that come
+        about as near as any (`SLACK`); None if nothing larger is affordable.
 
     >>> parts = (Part(0.3, 1.0, (1, 2, 4)), Part(0.1, 1.0, (1, 2, 4)))
     >>> cheapest(parts, 0.2, lambda f: 10 * f[0] + f[1], 1000)  # .3/2 + .1/2
     (2, 2)
-    >>> cheapest(parts, 0.2, lambda f: 10 * f[0] + f[1], 15)  # too dear: the best that is not
-    (1, 4)
+    >>> cheapest(parts, 0.2, lambda f: 10 * f[0] + f[1], 15)  # (1, 4) is hardly better
+    (1, 2)
     """
     if not all(math.isfinite(part.value) for part in parts):
         parts = tuple(part._replace(value=1.0) for part in parts)
@@ -48,7 +52,9 @@ def cheapest(
         if max(factors) > 1:
             choices.append((left, cost(factors), factors))
     choices = [one for one in choices if one[1] <= affordable]
-    enough = [one for one in choices if one[0] <= allowed]
-    if enough:
-        return min(enough, key=lambda one: (one[1], one[0]))[2]
-    return min(choices)[2] if choices else None
+    if not choices:
+        return None
+    least = min(left for left, _, _ in choices)
+    target = allowed if least <= allowed else SLACK * least
+    enough = [one for one in choices if one[0] <= target]
+    return min(enough, key=lambda one: (one[1], one[0]))[2]

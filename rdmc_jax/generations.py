@@ -30,6 +30,9 @@ LARGEST = 3.0
 MAX_SIZE = 64
 MAX_TEMPERATURES = 1024
 
+FINISHED = 0.25
+"""Finish variance of log w that draws for a pool may have: four of five still count."""
+
 RunFn = Callable[[int, int, Prepared, Method], Result]
 """``(replicate, number, prepared, method) -> Result``: one ensemble that will be thrown away."""
 
@@ -151,9 +154,9 @@ def refine(
     tried: list[tuple[Generation, list[Prepared], Sizes]] = []
     since = 0
 
-    def grow(count: int) -> None:
+    def grow(count: int, num_temperatures: int) -> None:
         nonlocal since, spent
-        method = paired_method(rung, *sizes)
+        method = paired_method(rung, sizes.size, num_temperatures)
         for replicate, prepared in enumerate(pools):
             for _ in range(count):
                 number = len(drawn[replicate])
@@ -170,7 +173,7 @@ def refine(
         return max(new.size - len(drawn[0]), 0) if new.size > now.size else 0
 
     while True:
-        grow(1)
+        grow(1, sizes.num_temperatures)
         found = measured([np.asarray(results[-1].log_weight) for results in drawn])
         num_pool = pools[0].pool.position.shape[0]
         one = Generation(
@@ -182,11 +185,15 @@ def refine(
             stopped = "met by the pilot"
             break
         now = sizes
+        # a pool needs more draws rather than better ones
+        coarse = min(
+            (g.num_temperatures for g, _, _ in tried if g.finish_variance <= FINISHED),
+            default=now.num_temperatures,
+        )
 
-        def ahead(new: Sizes, now: Sizes = now) -> int:
+        def ahead(new: Sizes, now: Sizes = now, coarse: int = coarse) -> int:
             return num_replicates * (
-                _cost(missing(now, new), now.num_temperatures)
-                + _cost(1 + num_ensembles, new.num_temperatures)
+                _cost(missing(now, new), coarse) + _cost(1 + num_ensembles, new.num_temperatures)
             )
 
         wanted = next_sizes(sizes, one, tolerance, ahead)
@@ -203,7 +210,7 @@ def refine(
         )
         tell_of(one, growth(*knobs))
         more = missing(sizes, new)
-        grow(more)
+        grow(more, coarse)
         if new.size > sizes.size:
             pools = [
                 first._replace(pool=_pool(first, results[-new.size :]))
