@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import rdmc_jax as rj
@@ -66,6 +67,26 @@ def leapfrogs(logdensity_fn, step_size):
     return rj.hmc(logdensity_fn, (2 * step_size) ** 0.5, num_integration_steps=4)
 
 
+def without_draws(pool):
+    """The pool, whose weights are moved, without the draws of the restart that moved them."""
+
+    def generate(rng_key, logdensity_fn, known):
+        made = pool(rng_key, logdensity_fn, known)
+        return made._replace(log_weight=jnp.where(made.origin < 0, -jnp.inf, made.log_weight))
+
+    return generate
+
+
+def unmeasured(pool):
+    """The pool, not knowing what noise is too coarse."""
+
+    def generate(rng_key, logdensity_fn, known):
+        made = pool(rng_key, logdensity_fn, known)
+        return made._replace(coarsest=jnp.zeros_like(made.coarsest))
+
+    return generate
+
+
 def variants(rung):
     """Name to (pool generator, method); the first is the default."""
     pool, finish = pool_of(rung), finish_of(rung)
@@ -89,6 +110,8 @@ def variants(rung):
         "stop at 12 members": (pool, method_of(finish, 12.0)),
         "stop at 50 members": (pool, method_of(finish, 50.0)),
         "no limit to the noise": (pool, method_of(finish, coarsest=(1e9, 1e9))),
+        "limit not raised where coarse noise was of use": (unmeasured(pool), method_of(finish)),
+        "no draws of the first restart in the pool": (without_draws(pool), method_of(finish)),
         "pool not re-weighted": (pool_of(rung, em=False), method_of(finish)),
         "pool of the pilot only": (
             pool_of(rung, chains=False, tempered=False),

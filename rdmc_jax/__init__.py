@@ -29,7 +29,8 @@ from .planning import make_plan
 from .pool import broad_chains, fixed_pool, known_points, union
 from .processes import ornstein_uhlenbeck, variance_exploding
 from .published import paper
-from .restart import ensemble_shrunk, no_levels, noised_pool, reweighted
+from .restart import ensemble_shrunk, no_levels, noised_pool
+from .reweighting import reweighted
 from .starts import gaussian, langevin
 from .tempering import tempered_smc
 from .transitions import ancestral, bridge, ddim, exponential, moment_matched

@@ -45,7 +45,7 @@ def _shares(u: Array, position: Array, log_weight: Array, origin: Array) -> Arra
 
     Relative to the nearest points, so that it means the same in all dimensions.
     """
-    is_there = jnp.isfinite(log_weight)
+    is_there = jnp.isfinite(log_weight) & (origin >= 0)
 
     def one(x: Array) -> Array:
         log_kernel = -0.5 * squared_distance(x, position, jnp.asarray(BREADTH, x.dtype))
@@ -72,7 +72,7 @@ def coverage(
         weight: their normalised weights.
         pool_position: the pool's points, shape (num_points, dim).
         pool_log_weight: theirs; points of weight zero count as none.
-        origin: which generator made a point, shape (num_points,).
+        origin: which generator made a point, negative for none, shape (num_points,).
 
     Returns:
         `Coverage`; with one generator nothing is compared, and ``alone`` is 0.

@@ -15,6 +15,7 @@ from .diagnostics import log_mean_exp
 from .memo import memoised
 from .pool import fixed_pool
 from .restart import no_levels, noised_pool
+from .reweighting import NO_ORIGIN
 from .rungs import NUM_PARTICLES, Rung, restart_finish
 from .types import Array, LogDensityFn, Pool, PRNGKey, Process, Start, StartDraws
 
@@ -92,4 +93,6 @@ def grown_pool(old: Pool, position: np.ndarray, log_weight: np.ndarray) -> Pool:
         weights: Any = np.concatenate([drawn + np.log1p(-share), kept + np.log(share)])
     points = np.concatenate([position, np.asarray(old.position)])
     dtype = np.asarray(old.position).dtype
-    return fixed_pool(jnp.asarray(points, dtype), jnp.asarray(weights, dtype))
+    pool = fixed_pool(jnp.asarray(points, dtype), jnp.asarray(weights, dtype))
+    origin = np.concatenate([np.full(count, NO_ORIGIN), np.asarray(old.origin)])
+    return pool._replace(origin=jnp.asarray(origin, jnp.int32), coarsest=jnp.asarray(old.coarsest))

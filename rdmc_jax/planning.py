@@ -70,9 +70,12 @@ def choose_rung(
     why += "" if has_gradient else ", and no gradient"
     names = ", ".join(generator_names(rung)[1:])
     size = rung.num_pool if rung.pilot_size is None else rung.pilot_size.num_chains
+    draws = (
+        f" and {rung.num_reweighted} draws of a restart from them" if rung.num_reweighted else ""
+    )
     return rung, (
         f"noised-pool restart chosen by {why}: pool of {size} points of the pilot and "
-        f"{rung.num_pool} each of {names}, {rung.num_temperatures} temperatures"
+        f"{rung.num_pool} each of {names}{draws}, {rung.num_temperatures} temperatures"
     )
 
 

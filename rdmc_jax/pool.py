@@ -43,12 +43,14 @@ def fixed_pool(position: Array, log_weight: Array | None = None) -> Pool:
     zero = jnp.zeros((), jnp.int32)
     count = position.shape[0]
     weight = jnp.zeros(count, position.dtype) if log_weight is None else log_weight
-    return Pool(position, weight, Evaluations(zero, zero), zero, jnp.zeros(count, jnp.int32))
+    origin, unmeasured = jnp.zeros(count, jnp.int32), jnp.zeros((), position.dtype)
+    return Pool(position, weight, Evaluations(zero, zero), zero, origin, unmeasured)
 
 
 def as_known(pool: Pool) -> Pool:
     """The pool with its costs set to zero, because they were counted before."""
-    return fixed_pool(pool.position, pool.log_weight)._replace(origin=pool.origin)
+    free = fixed_pool(pool.position, pool.log_weight)
+    return free._replace(origin=pool.origin, coarsest=pool.coarsest)
 
 
 def pool_of(
@@ -144,6 +146,7 @@ def union(*generators: PoolGenerator) -> PoolGenerator:
             jax.tree.map(lambda *counts: sum(counts), *(pool.num_evals for pool in pools)),
             sum((pool.num_nonfinite for pool in pools), jnp.zeros((), jnp.int32)),
             jnp.concatenate([jnp.full_like(pool.origin, k) for k, pool in enumerate(pools)]),
+            jnp.zeros((), pools[0].position.dtype),
         )
 
     return generate

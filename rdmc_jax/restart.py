@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .averages import log_kernel, pooled_moments, stop_levels
+from .averages import pooled_moments, stop_levels
 from .memo import memoised
 from .pool import known_points
 from .posterior import column
@@ -21,7 +21,6 @@ from .types import (
     Array,
     Estimator,
     Evaluations,
-    Finish,
     Levels,
     LogDensityFn,
     Moments,
@@ -39,11 +38,9 @@ NUM_SCOUTS = 128
 """Particles, thrown away, that tell how coarse the noise has to be."""
 COARSEST = (2.5, 1.3)
 """Coarsest noise of a particle: so many widths of a mode, or so many times the median of where the
-scouts stop if that is more. Members that are far from all others would stop a particle where its
-posterior reaches over several modes, which no single Gaussian describes: annealing from there gives
-nothing, or rarely a very heavy weight."""
-KEPT = 0.25
-"""Share of the old weights that re-weighting keeps: what the restart overlooked stays possible."""
+scouts stop if that is more, or what the pool says if that is more still. Members that are far from
+all others would stop a particle where its posterior reaches over several modes, which no single
+Gaussian describes: annealing from there gives nothing, or rarely a very heavy weight."""
 SHRINKAGE = 8.0
 """Members' worth of the ensemble's average variance in each particle's own."""
 
@@ -66,7 +63,8 @@ def noised_pool(
         num_particles: size of the ensemble.
         threshold: a particle stops where fewer members than this speak for it.
         coarsest: noise of the first level, in widths of a mode (1 in the pool's coordinates) and,
-            if that is more, in medians of where scouts stop; large numbers for no limit.
+            if that is more, in medians of where scouts stop; infinite for no limit. A pool that
+            was `reweighted` knows where coarser noise does no harm.
 
     Returns:
         A `Start` for `no_levels`. It repairs wrong proportions of modes in the pool; it does not
@@ -99,7 +97,8 @@ def noised_pool(
         scouts = _paths(scout_key, pool, sigmas, NUM_SCOUTS)
         typical = jnp.median(sigmas[stop_levels(scouts, sigmas, pool, threshold)])
         widths, medians = coarsest
-        first = jnp.argmax(sigmas <= jnp.maximum(widths, medians * typical))
+        limit = jnp.maximum(jnp.maximum(widths, medians * typical), pool.coarsest)
+        first = jnp.argmax(sigmas <= limit)
         paths = _paths(path_key, pool, sigmas, num_particles)
         level = stop_levels(paths, sigmas, pool, threshold, first)
         x = jnp.take_along_axis(paths, level[None, :, None], axis=0)[0]
@@ -171,54 +170,3 @@ def no_levels() -> Levels:
     """
     known = Estimator(_known_init, _known_update, lambda rng_key, state: state.mean)
     return Levels(variance_exploding(), (0.0,), known, None)
-
-
-@memoised
-def reweighted(
-    generator: PoolGenerator, finish: Finish, *, num_particles: int, threshold: float = 25.0
-) -> PoolGenerator:
-    """A pool whose weights are moved towards the target by one restart, whose draws are dropped.
-
-    ``W_j ← ¾ Σ_i w_i r_ij + ¼ W_j``: one step of expectation-maximisation, w the truncated
-    weights of the restart, r_ij the responsibility of member j for particle i.
-
-    Args:
-        generator: of the pool.
-        finish: of the restart.
-        num_particles: particles of the restart.
-        threshold: as in `noised_pool`.
-
-    Returns:
-        A `PoolGenerator`; the restart's evaluations are counted in it.
-    """
-
-    def generate(rng_key: PRNGKey, logdensity_fn: LogDensityFn, known: Pool) -> Pool:
-        pool_key, start_key, finish_key = jax.random.split(rng_key, 3)
-        pool = generator(pool_key, logdensity_fn, known)
-        start = noised_pool(num_particles=num_particles, threshold=threshold)
-        process = variance_exploding()
-        drawn = start.sample(start_key, logdensity_fn, process, 0.0, pool)
-        end = finish.sample(finish_key, logdensity_fn, process, drawn.x, drawn.time, drawn.moments)
-        # known here: the start is the one of four lines above
-        log_density = jnp.zeros(()) if drawn.log_density is None else drawn.log_density
-        log_weight = end.log_weight - log_density
-        log_weight = jnp.where(jnp.any(log_weight > -jnp.inf), log_weight, 0.0)
-        # truncated at √n times their mean: a single heavy weight is noise, not a mode
-        ceiling = jax.nn.logsumexp(log_weight) - 0.5 * jnp.log(num_particles)
-        weight = jax.nn.softmax(jnp.minimum(log_weight, ceiling))
-
-        def add(total: Array, one: tuple[Array, Array, Array]) -> tuple[Array, None]:
-            x, sigma, weight = one
-            share = jax.nn.softmax(log_kernel(x, sigma, pool))
-            return total + weight * share, None
-
-        mass, _ = jax.lax.scan(add, jnp.zeros_like(pool.log_weight), (drawn.x, drawn.time, weight))
-        old = jax.nn.softmax(pool.log_weight)
-        counts = jax.tree.map(jnp.add, pool.num_evals, end.num_evals)
-        return pool._replace(
-            log_weight=jnp.log(KEPT * old + (1 - KEPT) * mass),
-            num_evals=counts,
-            num_nonfinite=pool.num_nonfinite + end.num_nonfinite,
-        )
-
-    return generate

@@ -9,7 +9,8 @@ from .kernels import mala, random_walk
 from .memo import memoised
 from .pilot import PilotFn, climbing_pilot, pilot_evaluations
 from .pool import broad_chains, known_points, union
-from .restart import ensemble_shrunk, no_levels, noised_pool, reweighted
+from .restart import ensemble_shrunk, no_levels, noised_pool
+from .reweighting import reweighted
 from .tempering import tempered_smc
 from .types import Finish, PoolGenerator
 

@@ -8,7 +8,9 @@ from core_targets import Mixture, assert_mean, normalizer_estimates, pool_of
 from scipy import special, stats
 
 import rdmc_jax as rj
-from rdmc_jax.restart import COARSEST, pooled_moments, stop_levels
+from rdmc_jax.averages import pooled_moments, stop_levels
+from rdmc_jax.restart import COARSEST
+from rdmc_jax.reweighting import DRAWN, coarsest_of_use
 
 TARGET = Mixture((0.3, 0.7), ((-1.3, 0.2), (1.3, -0.2)), ((0.5, 0.6), (0.7, 0.4)), 0.6)
 NUM_POINTS = 64
@@ -153,16 +155,62 @@ def test_weights_of_the_pool_need_no_normalization():
     np.testing.assert_allclose(other.log_density, one.log_density, atol=1e-2)
 
 
-def test_reweighting_moves_the_proportions_of_the_pool_towards_the_target():
+@pytest.fixture(scope="module")
+def better_pool():
     finish = rj.annealed(num_temperatures=4, num_pilot=8, reference=rj.ensemble_shrunk)
     generator = rj.reweighted(fixed_generator, finish, num_particles=1000, threshold=8.0)
-    pool = jax.jit(lambda key: generator(key, TARGET.logdensity, KNOWN))(jax.random.key(73))
+    return jax.jit(lambda key: generator(key, TARGET.logdensity, KNOWN))(jax.random.key(73))
+
+
+def test_reweighting_moves_the_proportions_of_the_pool_towards_the_target(better_pool):
     before = np.asarray(jax.nn.softmax(fixed_pool().log_weight))[FIRST].sum()
-    after = np.asarray(jax.nn.softmax(pool.log_weight))[FIRST].sum()
+    members = np.asarray(jax.nn.softmax(better_pool.log_weight[:NUM_POINTS]))
     assert before > 0.55
     # most of the way from the pool's proportions to the target's 30/70
-    assert 0.5 < (before - after) / (before - 0.3) < 1.1
-    np.testing.assert_array_equal(pool.position, fixed_pool().position)
+    assert 0.4 < (before - members[FIRST].sum()) / (before - 0.3) < 1.1
+    np.testing.assert_array_equal(better_pool.position[:NUM_POINTS], fixed_pool().position)
+
+
+def test_draws_of_the_restart_join_the_pool_in_the_proportions_of_the_target(better_pool):
+    weight = np.asarray(jax.nn.softmax(better_pool.log_weight))
+    origin, position = np.asarray(better_pool.origin), np.asarray(better_pool.position)
+    draws = origin < 0
+    assert draws.sum() == 1000 and np.all(origin[:NUM_POINTS] == 0)
+    np.testing.assert_allclose(weight[draws].sum(), DRAWN, rtol=1e-4)
+    own = weight[draws] / weight[draws].sum()
+    distance = [np.sum((position[draws] - mean) ** 2, axis=1) for mean in np.asarray(TARGET.mean)]
+    share = own[distance[0] < distance[1]].sum()
+    error = np.sqrt(0.3 * 0.7 * np.sum(own**2))
+    assert abs(share - 0.3) < 4 * error
+
+
+def test_noise_may_be_as_coarse_as_it_was_of_use():
+    rng = np.random.default_rng(4)
+    sigma = jnp.asarray(np.exp(rng.normal(size=512)), jnp.float32)
+    useful = float(np.quantile(sigma, 0.9))
+    found = float(coarsest_of_use(sigma, jnp.where(sigma <= useful, 1.0, 1e-3)))
+    assert 0.8 * useful < found <= useful
+    assert float(coarsest_of_use(sigma, jnp.ones_like(sigma))) > np.quantile(sigma, 0.96)
+    # a few particles that happen to get much weight open nothing
+    lucky = jnp.where(jnp.arange(512) % 5 == 0, 30.0, jnp.where(sigma <= useful, 1.0, 0.0))
+    assert float(coarsest_of_use(sigma, lucky)) <= 1.3 * useful
+
+
+def test_a_pool_that_knows_better_lets_particles_stop_at_coarser_noise():
+    rng = np.random.default_rng(3)
+    near, far = rng.normal(size=(400, 2)), 6 * rng.normal(size=(40, 2))
+    pool = pool_of(jnp.asarray(np.concatenate([near, far]), jnp.float32))
+    start = rj.noised_pool(num_particles=400)
+
+    @jax.jit
+    def coarsest(coarse):
+        known = pool._replace(coarsest=coarse)
+        args = (jax.random.key(1), TARGET.logdensity, rj.variance_exploding(), 0.0, known)
+        return jnp.max(start.sample(*args).time)
+
+    default, wide = float(coarsest(jnp.asarray(0.0))), float(coarsest(jnp.asarray(4.0)))
+    assert default <= COARSEST[0] < wide <= 4.0
+    assert float(coarsest(jnp.asarray(1.0))) == default
 
 
 def test_no_levels_needs_a_start_that_knows_its_moments():

@@ -1,0 +1,112 @@
+"""One restart from a pool, thrown away, makes a better pool for the next.
+
+It moves the weights of the members towards the target, adds its own draws to them, and shows how
+coarse the noise may be at which particles stop.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from .averages import log_kernel
+from .memo import memoised
+from .processes import variance_exploding
+from .restart import noised_pool
+from .types import Array, Finish, LogDensityFn, Pool, PoolGenerator, PRNGKey
+
+KEPT = 0.25
+"""Share of the old weights that re-weighting keeps: what the restart overlooked stays possible."""
+DRAWN = 0.375
+"""Share of the restart's own draws in the new pool, as much as that of the re-weighted members:
+they fill what the members leave open, and the members say more where draws are few."""
+HEAVIEST = 4.0
+"""Weight of a draw in the pool at most, over the mean: one that lies alone would be like a mode."""
+NO_ORIGIN = -1
+"""Of draws: they come from all generators, and vouch for none."""
+NUM_NEAR = 16
+ALIVE = 0.1
+"""Weight over the mean from which on a particle's stop was worth something."""
+
+
+def coarsest_of_use(sigma: Array, weight: Array) -> Array:
+    """Coarsest noise around which half of the particles have got weight, or 0.
+
+    In a region that is wider than most of the target, where members are few, particles must stop at
+    coarse noise: finer noise leaves holes between the members, and with them a part of the mass.
+    Members between the modes stop particles at coarse noise too, where annealing gives nothing.
+
+    Args:
+        sigma: noise at which particles stopped without a limit, shape (num_particles,).
+        weight: theirs, shape (num_particles,).
+
+    Returns:
+        Scalar: the largest σ for which, of the `NUM_NEAR` particles that stopped there or at the
+        next coarser noise, half have a weight above `ALIVE` times the mean.
+
+    >>> sigma = jnp.linspace(1.0, 9.0, 800)
+    >>> round(float(coarsest_of_use(sigma, jnp.where(sigma < 5, 1.0, 0.0))), 1)
+    4.9
+    """
+    order = jnp.argsort(-sigma)
+    alive = jnp.cumsum(weight[order] > ALIVE * jnp.mean(weight))
+    near = alive - jnp.pad(alive, (NUM_NEAR, 0))[: alive.shape[0]]
+    return jnp.max(jnp.where(2 * near >= NUM_NEAR, sigma[order], 0.0))
+
+
+@memoised
+def reweighted(
+    generator: PoolGenerator, finish: Finish, *, num_particles: int, threshold: float = 25.0
+) -> PoolGenerator:
+    """A pool made better by one restart from it.
+
+    ``W_j ← ⅜ Σ_i w_i r_ij + ¼ W_j`` for its members: one step of expectation-maximisation, w the
+    truncated weights of the restart, r_ij the responsibility of member j for particle i. The other
+    ⅜ are the restart's draws. Its particles stop at any noise; at what noise that was of use is
+    ``Pool.coarsest``.
+
+    Args:
+        generator: of the pool.
+        finish: of the restart.
+        num_particles: particles of the restart.
+        threshold: as in `noised_pool`.
+
+    Returns:
+        A `PoolGenerator`; the restart's evaluations are counted in it.
+    """
+    unlimited = (float("inf"), 1.0)
+
+    def generate(rng_key: PRNGKey, logdensity_fn: LogDensityFn, known: Pool) -> Pool:
+        pool_key, start_key, finish_key = jax.random.split(rng_key, 3)
+        pool = generator(pool_key, logdensity_fn, known)
+        start = noised_pool(num_particles=num_particles, threshold=threshold, coarsest=unlimited)
+        process = variance_exploding()
+        drawn = start.sample(start_key, logdensity_fn, process, 0.0, pool)
+        end = finish.sample(finish_key, logdensity_fn, process, drawn.x, drawn.time, drawn.moments)
+        # known here: the start is the one of four lines above
+        log_density = jnp.zeros(()) if drawn.log_density is None else drawn.log_density
+        log_weight = end.log_weight - log_density
+        log_weight = jnp.where(jnp.any(log_weight > -jnp.inf), log_weight, 0.0)
+        # truncated at √n times their mean: a single heavy weight is noise, not a mode
+        ceiling = jax.nn.logsumexp(log_weight) - 0.5 * jnp.log(num_particles)
+        weight = jax.nn.softmax(jnp.minimum(log_weight, ceiling))
+
+        def add(total: Array, one: tuple[Array, Array, Array]) -> tuple[Array, None]:
+            x, sigma, weight = one
+            share = jax.nn.softmax(log_kernel(x, sigma, pool))
+            return total + weight * share, None
+
+        mass, _ = jax.lax.scan(add, jnp.zeros_like(pool.log_weight), (drawn.x, drawn.time, weight))
+        members = KEPT * jax.nn.softmax(pool.log_weight) + (1 - KEPT - DRAWN) * mass
+        light = jnp.minimum(weight, HEAVIEST / num_particles)
+        draws = DRAWN * light / jnp.sum(light)
+        return Pool(
+            position=jnp.concatenate([pool.position, end.position]),
+            log_weight=jnp.log(jnp.concatenate([members, draws])),
+            num_evals=jax.tree.map(jnp.add, pool.num_evals, end.num_evals),
+            num_nonfinite=pool.num_nonfinite + end.num_nonfinite,
+            origin=jnp.concatenate(
+                [pool.origin, jnp.full((num_particles,), NO_ORIGIN, pool.origin.dtype)]
+            ),
+            coarsest=coarsest_of_use(drawn.time, weight),
+        )
+
+    return generate
