@@ -13,8 +13,10 @@ import numpy as np
 import rdmc_jax as rj
 from benchmarks.baselines import BASELINES, Baseline, Target, untuned
 from benchmarks.baselines.langevin import tuned_step
+from rdmc_jax.planning import make_plan
+from rdmc_jax.rungs import RUNGS, predicted_evals
 
-TOLERANCES = (0.0, 0.1)  # 0: the defaults
+SAMPLE_SIZES = ("least", "default", 0.1)  # smallest budget, none, tolerance
 # levels, chains, steps of each, Langevin steps of the start, proposals
 PAPER_SIZES = ((8, 4, 2, 8, 16), (12, 8, 4, 16, 64), (24, 16, 4, 64, 64))
 COMPOSITION_SIZES = (8, 24)  # levels
@@ -35,8 +37,18 @@ def of_draws(draws, to_position=None):
     return Outcome(position, log_weight, draws.log_normalizer, draws.evals_per_sample)
 
 
+def least_budget(dim, num_samples):
+    """The smallest ``max_evals`` that `sample` takes."""
+    num_replicates = make_plan(dim=dim, num_samples=num_samples).num_replicates
+    return predicted_evals(RUNGS[0], dim, num_samples, num_replicates)
+
+
 def run_sample(key, problem, target, num_samples, size, _):
-    options = {"tolerance": size, "max_evals": 4000} if size else {}
+    options = {"tolerance": size, "max_evals": 4000}
+    if size == "least":
+        options = {"max_evals": least_budget(target.dim, num_samples)}
+    elif size == "default":
+        options = {}
     position = jax.tree.map(jnp.asarray, problem.position)
     return of_draws(rj.sample(key, problem.logdensity_fn, position, num_samples, **options))
 
@@ -108,7 +120,7 @@ def run_baseline(name):
 
 
 METHODS = {
-    "sample": Baseline(run_sample, untuned, TOLERANCES, True),
+    "sample": Baseline(run_sample, untuned, SAMPLE_SIZES, True),
     "paper": Baseline(run_paper, narrowest, PAPER_SIZES, True),
     "pooled chains": Baseline(run_composition, untuned, COMPOSITION_SIZES, True),
     **{name: one._replace(run=run_baseline(name)) for name, one in BASELINES.items()},

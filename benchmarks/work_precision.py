@@ -1,9 +1,10 @@
 """Error against evaluations and seconds: ours beside the samplers that people use.
 
-Methods: `rdmc_jax.sample` at its defaults and with tolerances; `rdmc_jax.paper`; a composition
-whose particles pool their inner chains; and the baselines of `benchmarks.baselines` (settings
-there), which get a broad start, a reference that covers the modes and tuning for nothing. `paper`
-and the composition get the baselines' coordinates too; `sample` gets an example position.
+Methods: `rdmc_jax.sample` with the smallest budget that it takes, at its defaults and with a
+tolerance; `rdmc_jax.paper`; a composition whose particles pool their inner chains; and the
+baselines of `benchmarks.baselines` (settings there), which get a broad start, a reference that
+covers the modes and tuning for nothing. `paper` and the composition get the baselines' coordinates
+too; `sample` gets an example position.
 
 For each problem, method, size and seed: absolute error of log Z; total variation of the mode
 weights; largest Kolmogorov-Smirnov distance over the coordinates, where there are exact draws;
