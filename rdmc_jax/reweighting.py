@@ -28,11 +28,12 @@ ALIVE = 0.1
 
 
 def coarsest_of_use(sigma: Array, weight: Array) -> Array:
-    """Coarsest noise around which half of the particles have got weight, or 0.
+    """Coarsest noise around which half of the particles have got weight; 0 if far from the rest.
 
     In a region that is wider than most of the target, where members are few, particles must stop at
     coarse noise: finer noise leaves holes between the members, and with them a part of the mass.
-    Members between the modes stop particles at coarse noise too, where annealing gives nothing.
+    Members between the modes stop particles at coarse noise too, where annealing gives nothing, or
+    rarely a very heavy weight; where there are such, the usual limit is better.
 
     Args:
         sigma: noise at which particles stopped without a limit, shape (num_particles,).
@@ -40,7 +41,8 @@ def coarsest_of_use(sigma: Array, weight: Array) -> Array:
 
     Returns:
         Scalar: the largest σ for which, of the `NUM_NEAR` particles that stopped there or at the
-        next coarser noise, half have a weight above `ALIVE` times the mean.
+        next coarser noise, half have a weight above `ALIVE` times the mean. 0 if that is less than
+        half the noise of the `NUM_NEAR` coarsest: these are members between the modes.
 
     >>> sigma = jnp.linspace(1.0, 9.0, 800)
     >>> round(float(coarsest_of_use(sigma, jnp.where(sigma < 5, 1.0, 0.0))), 1)
@@ -49,7 +51,8 @@ def coarsest_of_use(sigma: Array, weight: Array) -> Array:
     order = jnp.argsort(-sigma)
     alive = jnp.cumsum(weight[order] > ALIVE * jnp.mean(weight))
     near = alive - jnp.pad(alive, (NUM_NEAR, 0))[: alive.shape[0]]
-    return jnp.max(jnp.where(2 * near >= NUM_NEAR, sigma[order], 0.0))
+    found = jnp.max(jnp.where(2 * near >= NUM_NEAR, sigma[order], 0.0))
+    return jnp.where(2 * found >= jnp.min(sigma[order][:NUM_NEAR]), found, 0.0)
 
 
 @memoised

@@ -191,6 +191,8 @@ def test_noise_may_be_as_coarse_as_it_was_of_use():
     found = float(coarsest_of_use(sigma, jnp.where(sigma <= useful, 1.0, 1e-3)))
     assert 0.8 * useful < found <= useful
     assert float(coarsest_of_use(sigma, jnp.ones_like(sigma))) > np.quantile(sigma, 0.96)
+    far = jnp.where(sigma <= useful, sigma, 10 * sigma)  # members between the modes
+    assert float(coarsest_of_use(far, jnp.where(sigma <= useful, 1.0, 0.0))) == 0.0
     # a few particles that happen to get much weight open nothing
     lucky = jnp.where(jnp.arange(512) % 5 == 0, 30.0, jnp.where(sigma <= useful, 1.0, 0.0))
     assert float(coarsest_of_use(sigma, lucky)) <= 1.3 * useful
