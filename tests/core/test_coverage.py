@@ -29,6 +29,15 @@ def test_generators_that_saw_everything():
     assert found.alone == 0.0
 
 
+def test_draws_of_a_restart_vouch_for_nobody():
+    position, right = clusters(0.1, num=200)
+    origin = np.where(right, 0, np.arange(200) % 3)
+    draws, _ = clusters(0.4, num=400)
+    found = seen(np.concatenate([position, draws]), np.append(origin, np.full(400, -1)))
+    np.testing.assert_allclose(found.unseen, [0.0, 0.4, 0.4], atol=0.03)
+    np.testing.assert_allclose(found.alone, 0.4, atol=0.03)
+
+
 def test_a_mode_that_one_generator_found():
     position, right = clusters(0.1, num=200)
     # the first generator has all of the right mode, the others nothing of it

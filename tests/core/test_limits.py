@@ -1,5 +1,8 @@
 """Upper limits of the bounds, against lognormal weights whose bounds are known."""
 
+import itertools
+
+import jax.numpy as jnp
 import numpy as np
 from core_targets import pool_of
 from scipy.special import ndtr
@@ -7,6 +10,7 @@ from scipy.special import ndtr
 from rdmc_jax.accuracy import Generation
 from rdmc_jax.core import Prepared, Result
 from rdmc_jax.generations import Sizes, measured, next_sizes, refine
+from rdmc_jax.grown import grown_pool, paired_method
 from rdmc_jax.limits import kl_limit, tv_limit
 from rdmc_jax.rungs import NUM_PARTICLES, RUNGS
 from rdmc_jax.sampler import Info
@@ -109,3 +113,43 @@ def test_draws_with_named_parts_become_points_of_a_larger_pool():
     assert len(found.discarded) == len(made) and sum(g.evals for g in (one, last)) == 10 * len(made)
     assert told[0].endswith(f"ensembles in the pool 1 -> {size}")
     assert told[1].endswith("met by the pilot") and len(told) == 2
+
+
+def test_pools_grow_by_draws_of_the_fewest_temperatures_that_will_do():
+    """Ensembles that are made up: the finish is good from the start, pools of any size are not."""
+    rng = np.random.default_rng(6)
+    first = Prepared(np.zeros(1), np.eye(1), pool_of(np.zeros((8, 1))), np.zeros(1))
+    made = []
+
+    def run(replicate, number, prepared, method):
+        size = len([one for one in made if one[0] == replicate]) + 1
+        made.append((replicate, method))
+        own = 0.4 * rng.standard_normal(NUM_PARTICLES) / size
+        shared = 0.6 * np.tile(rng.standard_normal(NUM_PARTICLES // 2), 2) / np.sqrt(size)
+        position = rng.standard_normal((NUM_PARTICLES, 1))
+        return Result(position, own + shared, Info(*[np.nan] * 6, Evaluations(10, 5), 0))
+
+    found = refine(
+        [first, first],
+        run,
+        RUNGS[0],
+        tolerance=0.03,
+        num_ensembles=1,
+        max_total=np.inf,
+        tell=lambda line: None,
+    )
+    fewest = RUNGS[0].num_temperatures
+    measured_at = [one.num_temperatures for one in found.accuracy.generations]
+    sizes = [round(one.threshold / 25) for one in found.accuracy.generations]
+    assert len(sizes) >= 3 and sizes[-1] > sizes[1] and measured_at[1] > fewest
+    # between two measured ensembles, the pool's own
+    for before, now in itertools.pairwise(sizes):
+        own = [method for replicate, method in made if replicate == 0]
+        assert own.count(paired_method(RUNGS[0], before, fewest)) >= now - before - 1
+
+
+def test_draws_in_a_grown_pool_vouch_for_no_generator():
+    old = pool_of(np.zeros((3, 1)))._replace(origin=jnp.arange(3), coarsest=jnp.asarray(7.0))
+    pool = grown_pool(old, np.ones((4, 1)), np.zeros(4))
+    np.testing.assert_array_equal(pool.origin, [-1, -1, -1, -1, 0, 1, 2])
+    assert float(pool.coarsest) == 7.0
