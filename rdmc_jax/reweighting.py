@@ -101,8 +101,10 @@ def reweighted(
         members = KEPT * jax.nn.softmax(pool.log_weight) + (1 - KEPT - DRAWN) * mass
         light = jnp.minimum(weight, HEAVIEST / num_particles)
         draws = DRAWN * light / jnp.sum(light)
+        # a chain that ended nowhere has no weight, but distances to it must be numbers
+        position = jnp.where(draws[:, None] > 0, end.position, pool.position[:1])
         return Pool(
-            position=jnp.concatenate([pool.position, end.position]),
+            position=jnp.concatenate([pool.position, position]),
             log_weight=jnp.log(jnp.concatenate([members, draws])),
             num_evals=jax.tree.map(jnp.add, pool.num_evals, end.num_evals),
             num_nonfinite=pool.num_nonfinite + end.num_nonfinite,

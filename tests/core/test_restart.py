@@ -184,6 +184,24 @@ def test_draws_of_the_restart_join_the_pool_in_the_proportions_of_the_target(bet
     assert abs(share - 0.3) < 4 * error
 
 
+def test_chains_that_end_nowhere_leave_only_numbers_in_the_pool():
+    def lost(rng_key, logdensity_fn, process, x, t, moments):
+        end = rj.gaussian_finish().sample(rng_key, logdensity_fn, process, x, t, moments)
+        nowhere = jnp.arange(x.shape[0]) % 2 == 0
+        return end._replace(
+            position=jnp.where(nowhere[:, None], jnp.nan, end.position),
+            log_weight=jnp.where(nowhere, -jnp.inf, end.log_weight),
+        )
+
+    finish = rj.gaussian_finish()._replace(sample=lost)
+    generator = rj.reweighted(fixed_generator, finish, num_particles=40, threshold=8.0)
+    pool = jax.jit(lambda key: generator(key, TARGET.logdensity, KNOWN))(jax.random.key(0))
+    assert np.all(np.isfinite(pool.position)) and np.isfinite(pool.coarsest)
+    weight = np.asarray(jax.nn.softmax(pool.log_weight))
+    np.testing.assert_array_equal(weight[NUM_POINTS::2], 0.0)
+    np.testing.assert_allclose(weight[NUM_POINTS:].sum(), DRAWN, rtol=1e-4)
+
+
 def test_noise_may_be_as_coarse_as_it_was_of_use():
     rng = np.random.default_rng(4)
     sigma = jnp.asarray(np.exp(rng.normal(size=512)), jnp.float32)
