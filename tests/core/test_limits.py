@@ -78,6 +78,12 @@ def test_pairs_of_equal_draws_count_once():
     assert tv_limit(np.tile(log_weight, 2), np.tile(replicate, 2)).upper < once.upper
 
 
+def refined(first, run, tolerance, tell):
+    """Two replicates grown without a cap."""
+    options = {"num_ensembles": 1, "max_total": np.inf, "tell": tell}
+    return refine([first, first], run, RUNGS[0], tolerance=tolerance, **options)
+
+
 def test_draws_with_named_parts_become_points_of_a_larger_pool():
     """Ensembles that are made up: log w varies with the pool until that has grown."""
     rng = np.random.default_rng(0)
@@ -94,15 +100,7 @@ def test_draws_with_named_parts_become_points_of_a_larger_pool():
         info = Info(*[np.nan] * 6, Evaluations(10, 5), 0)
         return Result({"a": x[:, 0], "b": [x[:, 1:]]}, shared, info)
 
-    found = refine(
-        [first, first],
-        run,
-        RUNGS[0],
-        tolerance=0.1,
-        num_ensembles=1,
-        max_total=np.inf,
-        tell=told.append,
-    )
+    found = refined(first, run, 0.1, told.append)
     one, last = found.accuracy.generations
     size = last.num_pool // NUM_PARTICLES
     assert one.num_pool == 8 and size >= 4 and found.accuracy.chosen == 1
@@ -129,15 +127,7 @@ def test_pools_grow_by_draws_of_the_fewest_temperatures_that_will_do():
         position = rng.standard_normal((NUM_PARTICLES, 1))
         return Result(position, own + shared, Info(*[np.nan] * 6, Evaluations(10, 5), 0))
 
-    found = refine(
-        [first, first],
-        run,
-        RUNGS[0],
-        tolerance=0.03,
-        num_ensembles=1,
-        max_total=np.inf,
-        tell=lambda line: None,
-    )
+    found = refined(first, run, 0.03, lambda line: None)
     fewest = RUNGS[0].num_temperatures
     measured_at = [one.num_temperatures for one in found.accuracy.generations]
     sizes = [round(one.threshold / 25) for one in found.accuracy.generations]
