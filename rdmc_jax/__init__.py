@@ -1,6 +1,7 @@
 """Reverse diffusion Monte Carlo in JAX: draws, weights and log Z without training."""
 
 from . import interop, metrics, plots, problems
+from .annealing import annealed
 from .bijections import Bijection, box, half_line, pulled_back
 from .compose import levels, rdmc
 from .core import Plan, core
@@ -19,7 +20,7 @@ from .estimators import (
     warm_start,
     zero_variance,
 )
-from .finishes import annealed, gaussian_finish, identity
+from .finishes import gaussian_finish, identity
 from .foresight import Foresight
 from .grids import log_snr_grid, time_grid
 from .kernels import hmc, mala, random_walk, ula, uld

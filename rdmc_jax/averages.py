@@ -86,6 +86,27 @@ def pooled_moments(x: Array, sigma: Array, pool: Pool) -> tuple[Array, Array, Ar
     return log_density - jax.nn.logsumexp(pool.log_weight), ess, mean, variance
 
 
+def pooled_covariance(x: Array, sigma: Array, mean: Array, pool: Pool) -> Array:
+    """Covariance of the members' posterior at ``x``, about its mean.
+
+    Args:
+        x: shape (num_particles, dim).
+        sigma: noise of each particle, shape (num_particles,).
+        mean: of `pooled_moments`.
+        pool: normalised or not.
+
+    Returns:
+        Shape (num_particles, dim, dim).
+    """
+
+    def one(x: Array, sigma: Array, mean: Array) -> Array:
+        share = jax.nn.softmax(log_kernel(x, sigma, pool))
+        offset = pool.position - mean[None, :]
+        return jnp.matmul((share[:, None] * offset).T, offset, precision=EXACT)
+
+    return jax.lax.map(lambda args: one(*args), (x, sigma, mean), batch_size=BLOCK)
+
+
 def stop_levels(
     paths: Array, sigmas: Array, pool: Pool, threshold: float, first: Array | int = 0
 ) -> Array:

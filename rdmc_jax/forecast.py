@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from .contributions import Part, cheapest
 from .generations import MARGIN, MAX_SIZE, MAX_TEMPERATURES
-from .rungs import NUM_COPIES, NUM_PARTICLES, Rung
+from .rungs import NUM_PARTICLES, Rung, ensemble_evals
 
 
 class Forecast(NamedTuple):
@@ -71,11 +71,10 @@ def forecast(
     >>> found.num_pool, found.num_temperatures, round(found.tv_limit, 3)  # √(.06/8 + .02/4)
     (8500, 32, 0.079)
     """
-    one = NUM_PARTICLES + NUM_COPIES
 
     def spent(size: int, num_temperatures: int) -> float:
-        first = (rung.num_temperatures + 1) * one
-        last = (num_temperatures + 1) * one
+        first = ensemble_evals(rung, rung.num_temperatures)
+        last = ensemble_evals(rung, num_temperatures)
         total = num_prepared + first + num_ensembles * last
         if size > 1 or num_temperatures > rung.num_temperatures:
             total += (size - 1) * first + last

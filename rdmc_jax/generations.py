@@ -20,7 +20,7 @@ from .diagnostics import log_mean_exp
 from .grown import THRESHOLD, grown_method, grown_pool, paired_method
 from .limits import tv_limit
 from .progress import generation_line, growth
-from .rungs import NUM_COPIES, NUM_PARTICLES, Rung
+from .rungs import Rung, ensemble_evals
 from .types import Pool
 
 MARGIN = 0.9
@@ -51,10 +51,6 @@ class Sizes(NamedTuple):
 
     size: int  # of the pool, in ensembles
     num_temperatures: int
-
-
-def _cost(num_ensembles: int, num_temperatures: int) -> int:
-    return num_ensembles * (num_temperatures + 1) * (NUM_PARTICLES + NUM_COPIES)
 
 
 def measured(log_weights: list[np.ndarray]) -> tuple[float, float, float, float]:
@@ -192,9 +188,9 @@ def refine(
         )
 
         def ahead(new: Sizes, now: Sizes = now, coarse: int = coarse) -> int:
-            return num_replicates * (
-                _cost(missing(now, new), coarse) + _cost(1 + num_ensembles, new.num_temperatures)
-            )
+            pool = missing(now, new) * ensemble_evals(rung, coarse)
+            runs = (1 + num_ensembles) * ensemble_evals(rung, new.num_temperatures)
+            return num_replicates * (pool + runs)
 
         wanted = next_sizes(sizes, one, tolerance, ahead)
         if wanted is None:

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .averages import pooled_moments, stop_levels
+from .averages import pooled_covariance, pooled_moments, stop_levels
 from .memo import memoised
 from .pool import known_points
 from .posterior import column
@@ -43,6 +43,11 @@ all others would stop a particle where its posterior reaches over several modes,
 Gaussian describes: annealing from there gives nothing, or rarely a very heavy weight."""
 SHRINKAGE = 8.0
 """Members' worth of the ensemble's average variance in each particle's own."""
+FULL_SHRINKAGE = 0.5
+"""The same for covariances: little, because it is the narrow directions that it widens."""
+LARGEST_FULL = 6
+"""Dimension up to which covariances are known in full: a particle stops at 25 members, and fewer
+than four of them for each coordinate make a covariance that is too narrow in some direction."""
 
 
 @memoised
@@ -115,6 +120,9 @@ def noised_pool(
             acceptance_rate=unknown,
             num_evals=zero,
             num_nonfinite=jnp.zeros((), jnp.int32),
+            covariance=(
+                pooled_covariance(x, sigma, mean, pool) if x.shape[1] <= LARGEST_FULL else None
+            ),
         )
         return StartDraws(x, sigma, log_density, pool.num_evals, pool.num_nonfinite, moments)
 
@@ -138,18 +146,26 @@ def _paths(rng_key: PRNGKey, pool: Pool, sigmas: Array, num_particles: int) -> A
 def ensemble_shrunk(moments: Moments, scale: Array) -> Array:
     """Posterior variance shrunk towards the ensemble's average of ``V/s²``, and widened.
 
+    ``((n V + ν s² Ā)/(n + ν)) (1 + 2/n) + 10⁻⁶ s²``, n the effective number of members; of the
+    covariance, where the moments have it, with Ā diagonal and a smaller ν.
+
     Args:
         moments: kernel averages of the pool.
         scale: s, shape (num_particles,).
 
     Returns:
-        Shape (num_particles, dim).
+        Shape (num_particles, dim), or (num_particles, dim, dim).
     """
     n = column(moments.ess)
     scale2 = column(scale) ** 2
     average = scale2 * jnp.mean(moments.variance / scale2, axis=0, keepdims=True)
-    shrunk = (n * moments.variance + SHRINKAGE * average) / (n + SHRINKAGE)
-    return shrunk * (1 + 2 / n) + 1e-6 * scale2
+    if moments.covariance is None:
+        shrunk = (n * moments.variance + SHRINKAGE * average) / (n + SHRINKAGE)
+        return shrunk * (1 + 2 / n) + 1e-6 * scale2
+    n = n[:, :, None]
+    towards = FULL_SHRINKAGE * jax.vmap(jnp.diag)(average)
+    shrunk = (n * moments.covariance + towards) / (n + FULL_SHRINKAGE)
+    return shrunk * (1 + 2 / n) + 1e-6 * jax.vmap(jnp.diag)(jnp.broadcast_to(scale2, average.shape))
 
 
 def _known_init(rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior) -> Any:

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
+from .annealing import annealed
 from .compose import Method, rdmc
-from .finishes import annealed
 from .gradient_free import gradient_free_pilot
 from .kernels import mala, random_walk
 from .memo import memoised
@@ -110,6 +110,12 @@ def generator_names(rung: Rung) -> tuple[str, ...]:
     return ("pilot and known points", "broad chains", "tempered SMC")
 
 
+def ensemble_evals(rung: Rung, num_temperatures: int, num_particles: int = NUM_PARTICLES) -> int:
+    """Evaluations of one ensemble's `annealed` finish."""
+    looks = 0 if rung.pilot_size is None else num_particles
+    return (num_temperatures + 1) * (num_particles + NUM_COPIES) + looks
+
+
 def predicted_evals(
     rung: Rung,
     dim: int,
@@ -130,10 +136,9 @@ def predicted_evals(
     else:
         prepared = pilot_evaluations(dim, **rung.pilot_size._asdict()).logdensity
         prepared += rung.num_pool * (rung.num_steps + 1 + 13 + 4 * num_rounds)
-    reweighting = rung.num_reweighted + NUM_COPIES if rung.num_reweighted else 0
-    prepared += (rung.num_temperatures + 1) * reweighting
+    if rung.num_reweighted:
+        prepared += ensemble_evals(rung, rung.num_temperatures, rung.num_reweighted)
     num_ensembles = -(-num_samples // (num_replicates * NUM_PARTICLES))
-    one = NUM_PARTICLES + NUM_COPIES
-    ensembles = num_ensembles * (factor * rung.num_temperatures + 1) * one
-    discarded = num_discarded * (rung.num_temperatures + 1) * one
+    ensembles = num_ensembles * ensemble_evals(rung, factor * rung.num_temperatures)
+    discarded = num_discarded * ensemble_evals(rung, rung.num_temperatures)
     return (num_replicates * (prepared + ensembles) + discarded) / num_samples

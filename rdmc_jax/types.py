@@ -47,6 +47,7 @@ class Moments(NamedTuple):
     acceptance_rate: Array  # (num_particles,) nan where nothing is accepted or rejected
     num_evals: Evaluations  # totals of the update
     num_nonfinite: Array  # density values that were nan or infinite
+    covariance: Array | None = None  # (num_particles, dim, dim) where it is known in full
 
 
 class Kernel(NamedTuple):

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 from core_targets import Mixture, assert_mean, copies, moments_of
 
-from rdmc_jax import annealed, gaussian_finish, hmc, identity, mala, ornstein_uhlenbeck
+from rdmc_jax import (
+    annealed,
+    gaussian_finish,
+    hmc,
+    identity,
+    mala,
+    ornstein_uhlenbeck,
+    random_walk,
+)
 from rdmc_jax.posterior import guarded, posterior_at
 
 PROCESS, T, NUM_PARTICLES = ornstein_uhlenbeck(), 0.6, 4000
@@ -18,9 +26,19 @@ X = jnp.asarray([0.2, -0.5])
 UNIT_MASS = {"inverse_mass_matrix": jnp.ones(2)}
 BLACKJAX_HMC = partial(blackjax.hmc, num_integration_steps=2, **UNIT_MASS)
 BLACKJAX_NUTS = partial(blackjax.nuts, max_num_doublings=3, **UNIT_MASS)
+
+
+def correlated(moments, scale):
+    """A covariance that is as wrong as the variance is, and correlated."""
+    deviation = jnp.sqrt(moments.variance)
+    return deviation[:, :, None] * jnp.asarray([[[1.0, 0.5], [0.5, 1.0]]]) * deviation[:, None, :]
+
+
 FINISHES = {
     "gaussian": (gaussian_finish(), 1, 0),
     "mala": (annealed(mala, num_temperatures=3, num_pilot=16), 4, 4),
+    "covariances": (annealed(num_temperatures=3, reference=correlated), 4, 4),
+    "random walk": (annealed(random_walk, num_temperatures=3), 4, 0),
     "hmc": (annealed(partial(hmc, num_integration_steps=2), num_temperatures=3), 7, 7),
     "blackjax.mala": (annealed(blackjax.mala, num_temperatures=3), 4, 4),
     "blackjax.hmc": (annealed(BLACKJAX_HMC, num_temperatures=3), 7, 7),
@@ -65,11 +83,14 @@ def test_evaluations_are_counted(finished):
     end, (name, density, gradient), _, _, _ = finished
     pilot = {"gaussian": 0, "mala": 16}.get(name, 64)
     if name == "blackjax.nuts":  # each tree has a size of its own, seven steps at most
-        steps = (int(end.num_evals.logdensity) / (NUM_PARTICLES + pilot) - 1) / 3
+        chains = int(end.num_evals.logdensity) - NUM_PARTICLES
+        steps = (chains / (NUM_PARTICLES + pilot) - 1) / 3
         assert 1 < steps <= 7 and end.num_evals.logdensity == end.num_evals.gradient
         return
-    assert end.num_evals.logdensity == (NUM_PARTICLES + pilot) * density
-    assert end.num_evals.gradient == (NUM_PARTICLES + pilot) * gradient
+    # where there are gradients each particle, not the copies, looks how steep its posterior is
+    looks = NUM_PARTICLES if gradient else 0
+    assert end.num_evals.logdensity == (NUM_PARTICLES + pilot) * density + looks
+    assert end.num_evals.gradient == (NUM_PARTICLES + pilot) * gradient + looks
     assert end.num_nonfinite == 0
 
 

@@ -9,7 +9,7 @@ from scipy import special, stats
 from wrong_pools import KNOWN, NUM_POINTS, TARGET, fixed_generator, fixed_pool
 
 import rdmc_jax as rj
-from rdmc_jax.averages import pooled_moments, stop_levels
+from rdmc_jax.averages import pooled_covariance, pooled_moments, stop_levels
 from rdmc_jax.restart import COARSEST
 
 
@@ -30,6 +30,7 @@ def test_pooled_moments_are_those_of_a_kernel_mixture():
     x = np.asarray([[0.0, 0.3], [2.0, -1.0], [-30.0, 4.0]], np.float32)
     sigma = np.asarray([0.4, 1.5, 2.0], np.float32)
     log_density, ess, mean, variance = pooled_moments(jnp.asarray(x), jnp.asarray(sigma), pool)
+    covariance = pooled_covariance(jnp.asarray(x), jnp.asarray(sigma), mean, pool)
     y, log_weight = (np.asarray(a, float) for a in pool[:2])
     log_weight = log_weight - special.logsumexp(log_weight)
     for i in range(3):
@@ -40,6 +41,8 @@ def test_pooled_moments_are_those_of_a_kernel_mixture():
         np.testing.assert_allclose(mean[i], share @ y, rtol=1e-3, atol=1e-4)
         expected = share @ (y - share @ y) ** 2
         np.testing.assert_allclose(variance[i], expected, rtol=1e-3, atol=1e-4)
+        expected = np.cov(y.T, aweights=share, ddof=0)
+        np.testing.assert_allclose(covariance[i], expected, rtol=1e-3, atol=1e-4)
 
 
 def test_particles_stop_at_the_first_level_that_too_few_members_support():
