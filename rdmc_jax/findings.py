@@ -8,6 +8,7 @@ from . import diagnostics
 from .border import ravel_ensemble
 from .coverage import disagreement
 from .diagnostics import Finding
+from .rungs import RICHER
 
 if TYPE_CHECKING:
     from .draws import Draws
@@ -93,6 +94,25 @@ def _run(draws: "Draws") -> list[Finding]:
     return found
 
 
+def _is_capped(draws: "Draws") -> bool:
+    """Whether a higher ``max_evals`` would have bought more."""
+    plan = draws.plan
+    if plan.max_evals is None or not plan.generator_names:
+        return False
+    return "max_evals=" in plan.reason or len(plan.richer) < len(RICHER)
+
+
+def _more_work(draws: "Draws") -> str:
+    """What makes the weights better, as the beginning of a sentence."""
+    if not draws.plan.generator_names:
+        return "Give the method more temperatures or inner samples"
+    if _is_capped(draws):
+        return f"Raise max_evals={draws.plan.max_evals:g}"
+    if draws.plan.accuracy is not None:
+        return "Ask for a smaller tolerance"
+    return "Ask for accuracy, such as tolerance=0.1, which makes pool and temperatures grow"
+
+
 def _weights(draws: "Draws") -> list[Finding]:
     log_weight, replicate = np.asarray(draws.log_weight), np.asarray(draws.replicate)
     found = []
@@ -106,15 +126,15 @@ def _weights(draws: "Draws") -> list[Finding]:
         found.append(Finding("R113", text))
     if ess < min(LOW_ESS, 0.5 * num) or ess < LOW_ESS_SHARE * num:
         text = (
-            f"the weights have an effective sample size of {ess:.0f} of {num}. Raise max_evals, "
-            "or give known_positions if you know where modes are."
+            f"the weights have an effective sample size of {ess:.0f} of {num}. "
+            f"{_more_work(draws)}, or give known_positions if you know where modes are."
         )
         found.append(Finding("R103", text))
     k = diagnostics.pareto_k(log_weight)
     if k > 0.7:
         text = (
             f"the weights have a heavy tail (Pareto k {k:.2f} > 0.7): log Z and the bounds are "
-            "likely too low, and their errors too. Raise max_evals."
+            f"likely too low, and their errors too. {_more_work(draws)}."
         )
         found.append(Finding("R104", text))
     found += _tolerance(draws)
@@ -127,10 +147,11 @@ def _tolerance(draws: "Draws") -> list[Finding]:
         return []
     found = []
     if draws.tv_limit > accuracy.requested:
+        remedy = "max_evals or num_samples" if "max_evals" in accuracy.stopped else "num_samples"
         text = (
             f"tolerance not met: the TV bound is {draws.tv_bound:.3f} and at most "
             f"{draws.tv_limit:.3f} with 95 % confidence, but {accuracy.requested:g} was asked for "
-            f"({accuracy.stopped}). Raise max_evals or num_samples, or ask for less; the weighted "
+            f"({accuracy.stopped}). Raise {remedy}, or ask for less; the weighted "
             "draws are usable as they are."
         )
         found.append(Finding("R114", text))
@@ -150,10 +171,11 @@ def _coverage(draws: "Draws") -> list[Finding]:
         return []
     names = draws.plan.generator_names
     parts = [f"{name} {share:.0%}" for name, share in zip(names, seen.unseen, strict=False)]
+    remedy = "max_evals or num_replicates" if _is_capped(draws) else "num_replicates"
     text = (
         f"{seen.alone:.0%} of the mass lies where one generator of the pool alone has points "
         f"(unseen by {', '.join(parts)}). What all but one missed, all may have missed elsewhere: "
-        "narrow modes are easily overlooked. Raise max_evals or num_replicates, or pass "
+        f"narrow modes are easily overlooked. Raise {remedy}, or pass "
         "known_positions."
     )
     return [Finding("R111", text)]
@@ -182,7 +204,7 @@ def _replicates(draws: "Draws", log_weight: np.ndarray, replicate: np.ndarray) -
         text = (
             f"replicates disagree about log Z: {logs[low]:.3f} and {logs[high]:.3f}, "
             f"{gap / max(error, 1e-12):.0f} standard errors apart. Some saw modes that others "
-            "missed. Raise max_evals, or pass the draws of this run as known_positions."
+            f"missed. {_more_work(draws)}, or pass the draws of this run as known_positions."
         )
         return [Finding("R105", text)]
     found = disagreement(np.asarray(ravel_ensemble(draws.position)), log_weight, replicate)
@@ -190,7 +212,7 @@ def _replicates(draws: "Draws", log_weight: np.ndarray, replicate: np.ndarray) -
         text = (
             "replicates disagree about where the mass is: one part of the draws has weight "
             f"{found.weights[0]:.3f} in one and {found.weights[1]:.3f} in another, "
-            f"{found.standard_errors:.0f} standard errors apart. Raise max_evals."
+            f"{found.standard_errors:.0f} standard errors apart. {_more_work(draws)}."
         )
         return [Finding("R112", text)]
     return []

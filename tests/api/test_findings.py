@@ -107,8 +107,8 @@ def small_pilot(d):
 CASES = [
     ("R101", interrupted, ["2000 draws"]),
     ("R102", without_weights, ["no path weights", "sample()"]),
-    ("R103", few_effective, ["effective sample size of", "of 200", "max_evals"]),
-    ("R104", heavy_tail, ["Pareto k", "0.7", "max_evals"]),
+    ("R103", few_effective, ["effective sample size of", "of 200", "tolerance=0.1"]),
+    ("R104", heavy_tail, ["Pareto k", "0.7", "tolerance=0.1"]),
     ("R105", disagreeing, ["replicates disagree", "standard errors", "known_positions"]),
     ("R106", collapsed, ["inner ESS 1.2", "step 1 of 1", "log-SNR"]),
     ("R107", nonfinite, ["5 %", "zero density"]),
@@ -117,10 +117,25 @@ CASES = [
     ("R110", over_budget, ["evaluations per draw", "max_evals=", "ask for more draws"]),
     ("R111", seen_by_one, ["30%", "one generator", "tempered SMC 35%", "known_positions"]),
     ("R113", broken, ["3 of 2000", "nan"]),
-    ("R114", not_met, ["0.200", "0.1 was asked", "max_evals"]),
+    ("R114", not_met, ["0.200", "0.1 was asked", "Raise num_samples"]),
     ("R115", small_pilot, ["pilot too small", "0.100", "replicates"]),
     ("R112", elsewhere, ["where the mass is", "standard errors"]),
 ]
+
+
+def test_the_remedy_is_one_that_helps(gaussian_draws):
+    draws = heavy_tail(gaussian_draws)
+
+    def remedy(**changes):
+        (found,) = dataclasses.replace(draws, plan=draws.plan._replace(**changes)).findings()
+        return found.message
+
+    plan = rj.make_plan(dim=6, num_samples=2000, max_evals=100)  # lowered to fit
+    assert "Raise max_evals=500." in remedy(max_evals=500.0, reason=plan.reason)
+    assert "Raise max_evals=500." in remedy(max_evals=500.0, richer=draws.plan.richer[:1])
+    # all that there is fits: raising it would change nothing
+    assert "max_evals" not in remedy(max_evals=500.0)
+    assert "more temperatures or inner samples" in remedy(generator_names=())
 
 
 @pytest.mark.parametrize(("code", "provoke", "words"), CASES, ids=[case[0] for case in CASES])
