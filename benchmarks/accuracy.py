@@ -82,6 +82,8 @@ PROBLEMS = {
     "many_well_4": lambda: problems.many_well(4),
     "phi4_chain_16": lambda: problems.phi4_chain(16),
     "funnel": problems.funnel,
+    "rosenbrock": problems.rosenbrock,
+    "bananas": problems.bananas,
     "spike_slab_2": lambda: problems.spike_slab(2),
     "spike_slab_5": lambda: problems.spike_slab(5),
     "exoplanet": problems.exoplanet,

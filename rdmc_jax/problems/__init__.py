@@ -3,6 +3,7 @@
 Every factory returns a `Problem` record; equal calls return the identical record.
 """
 
+from rdmc_jax.problems.curved import bananas, rosenbrock
 from rdmc_jax.problems.exoplanets import exoplanet
 from rdmc_jax.problems.funnels import funnel
 from rdmc_jax.problems.galaxies import galaxy
@@ -16,6 +17,7 @@ from rdmc_jax.problems.regression import logistic
 from rdmc_jax.problems.wells import eggbox, many_well
 
 __all__ = [
+    "bananas",
     "eggbox",
     "exoplanet",
     "funnel",
@@ -31,6 +33,7 @@ __all__ = [
     "mixture_posterior",
     "phi4_chain",
     "rings",
+    "rosenbrock",
     "separation",
     "shells",
     "spike_slab",

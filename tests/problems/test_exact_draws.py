@@ -25,6 +25,8 @@ DRAWN = [
     problems.gaussian_rotated(5),
     problems.funnel(),
     problems.rings(),
+    problems.rosenbrock(),
+    problems.bananas(),
     problems.exoplanet(),
     problems.many_well(3),
     problems.phi4_chain(8),

@@ -193,6 +193,29 @@ def test_single_laws_against_scipy(problem):
     np.testing.assert_allclose(values, expected, atol=tolerance)
 
 
+def test_bent_ridges_against_scipy():
+    x = np.array([[-6.2, 38.9], [0.3, 0.5], [4.1, -0.2], [3.0, 2.3]])
+    values = np.asarray(jax.vmap(problems.rosenbrock().logdensity_fn)(x), float)
+    along = stats.norm.logpdf(x[:, 0], 1.0, math.sqrt(10.0))
+    across = stats.norm.logpdf(x[:, 1], x[:, 0] ** 2, math.sqrt(0.1))
+    np.testing.assert_allclose(values - math.log(2.0 * math.pi), along + across, rtol=1e-4)
+    problem = problems.bananas()
+    values = np.asarray(jax.vmap(problem.logdensity_fn)(x), float)
+    bend = 0.3 * (x[:, 0] ** 2 - 16.0)
+    parts = [stats.norm.logpdf(x[:, 1], sign * bend, math.sqrt(0.1)) for sign in (-1.0, 1.0)]
+    expected = np.logaddexp(parts[0], parts[1] + math.log(2.0)) - math.log(3.0)
+    expected = expected + stats.norm.logpdf(x[:, 0], 0.0, 4.0)
+    np.testing.assert_allclose(values, expected, rtol=1e-4)
+    np.testing.assert_array_equal(jax.vmap(problem.mode_fn)(x), np.argmax(parts, axis=0))
+
+    def own(u):  # density that a draw at u is on the side of its parabola
+        inside = stats.norm.cdf(abs(0.3 * (u**2 - 16.0)) / math.sqrt(0.1))
+        return inside * stats.norm.pdf(u, 0.0, 4.0)
+
+    share = 2.0 * sum(integrate.quad(own, *ends)[0] for ends in ((0, 3.9), (3.9, 4.1), (4.1, 40)))
+    np.testing.assert_allclose(problem.mode_weights[0], (2.0 - share) / 3.0, atol=1e-5)
+
+
 @pytest.mark.parametrize("dim", [8, 20])
 def test_unequal_mixture_is_as_described(dim):
     problem = problems.unequal_mixture(dim)
