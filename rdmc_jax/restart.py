@@ -43,8 +43,6 @@ all others would stop a particle where its posterior reaches over several modes,
 Gaussian describes: annealing from there gives nothing, or rarely a very heavy weight."""
 SHRINKAGE = 8.0
 """Members' worth of the ensemble's average variance in each particle's own."""
-FULL_SHRINKAGE = 0.5
-"""The same for covariances: little, because it is the narrow directions that it widens."""
 LARGEST_FULL = 6
 """Dimension up to which covariances are known in full: a particle stops at 25 members, and fewer
 than four of them for each coordinate make a covariance that is too narrow in some direction."""
@@ -146,8 +144,9 @@ def _paths(rng_key: PRNGKey, pool: Pool, sigmas: Array, num_particles: int) -> A
 def ensemble_shrunk(moments: Moments, scale: Array) -> Array:
     """Posterior variance shrunk towards the ensemble's average of ``V/s²``, and widened.
 
-    ``((n V + ν s² Ā)/(n + ν)) (1 + 2/n) + 10⁻⁶ s²``, n the effective number of members; of the
-    covariance, where the moments have it, with Ā diagonal and a smaller ν.
+    ``V' = (n V + 8 s² Ā)/(n + 8) (1 + 2/n) + 10⁻⁶ s²``, n the effective number of members. Where
+    the moments have the covariance, its correlations times ``n/(n + dim)`` between these
+    variances: what few members say of the narrowest direction is always too narrow.
 
     Args:
         moments: kernel averages of the pool.
@@ -159,13 +158,18 @@ def ensemble_shrunk(moments: Moments, scale: Array) -> Array:
     n = column(moments.ess)
     scale2 = column(scale) ** 2
     average = scale2 * jnp.mean(moments.variance / scale2, axis=0, keepdims=True)
+    shrunk = (n * moments.variance + SHRINKAGE * average) / (n + SHRINKAGE)
+    variance = shrunk * (1 + 2 / n) + 1e-6 * scale2
     if moments.covariance is None:
-        shrunk = (n * moments.variance + SHRINKAGE * average) / (n + SHRINKAGE)
-        return shrunk * (1 + 2 / n) + 1e-6 * scale2
-    n = n[:, :, None]
-    towards = FULL_SHRINKAGE * jax.vmap(jnp.diag)(average)
-    shrunk = (n * moments.covariance + towards) / (n + FULL_SHRINKAGE)
-    return shrunk * (1 + 2 / n) + 1e-6 * jax.vmap(jnp.diag)(jnp.broadcast_to(scale2, average.shape))
+        return variance
+    dim = variance.shape[1]
+    diagonal = jnp.diagonal(moments.covariance, axis1=1, axis2=2)
+    # members that are all at one point have no correlations
+    ratio = jnp.sqrt(variance / jnp.maximum(diagonal, jnp.finfo(variance.dtype).tiny))
+    ratio = jnp.where(diagonal > 0, ratio, 0.0)
+    kept = (n / (n + dim))[:, :, None]
+    correlated = kept * ratio[:, :, None] * moments.covariance * ratio[:, None, :]
+    return jnp.where(jnp.eye(dim, dtype=bool)[None], jax.vmap(jnp.diag)(variance), correlated)
 
 
 def _known_init(rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior) -> Any:

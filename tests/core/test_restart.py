@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from core_targets import assert_mean, normalizer_estimates, pool_of
+from core_targets import assert_mean, moments_of, normalizer_estimates, pool_of
 from scipy import special, stats
 from wrong_pools import KNOWN, NUM_POINTS, TARGET, fixed_generator, fixed_pool
 
@@ -43,6 +43,30 @@ def test_pooled_moments_are_those_of_a_kernel_mixture():
         np.testing.assert_allclose(variance[i], expected, rtol=1e-3, atol=1e-4)
         expected = np.cov(y.T, aweights=share, ddof=0)
         np.testing.assert_allclose(covariance[i], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_variances_are_shrunk_to_the_ensemble_s_and_correlations_to_none():
+    rng, num, dim = np.random.default_rng(5), 6, 3
+    factor, ess = rng.normal(size=(num, dim, dim)), rng.uniform(3.0, 30.0, num)
+    covariance, scale = factor @ np.swapaxes(factor, 1, 2), rng.uniform(0.5, 2.0, num)
+    covariance[5] = 0.0  # all members at one point
+    variance = np.diagonal(covariance, axis1=1, axis2=2)
+    moments = moments_of(jnp.zeros((num, dim)), jnp.asarray(variance, jnp.float32))
+    moments = moments._replace(ess=jnp.asarray(ess, jnp.float32))
+    average = scale[:, None] ** 2 * np.mean(variance / scale[:, None] ** 2, axis=0)
+    n = ess[:, None]
+    expected = (n * variance + 8 * average) / (n + 8) * (1 + 2 / n) + 1e-6 * scale[:, None] ** 2
+    found = rj.ensemble_shrunk(moments, jnp.asarray(scale, jnp.float32))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    moments = moments._replace(covariance=jnp.asarray(covariance, jnp.float32))
+    found = np.asarray(rj.ensemble_shrunk(moments, jnp.asarray(scale, jnp.float32)))
+    for k in range(num):
+        np.testing.assert_allclose(np.diag(found[k]), expected[k], rtol=1e-4)
+        deviation = np.sqrt(np.outer(variance[k], variance[k])) + 1e-30
+        correlation = covariance[k] / deviation * ess[k] / (ess[k] + dim)
+        np.fill_diagonal(correlation, 1.0)
+        truth = correlation * np.sqrt(np.outer(expected[k], expected[k]))
+        np.testing.assert_allclose(found[k], truth, rtol=1e-3, atol=1e-5)
 
 
 def test_particles_stop_at_the_first_level_that_too_few_members_support():
