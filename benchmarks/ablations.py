@@ -12,6 +12,7 @@ import argparse
 import functools
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,8 +26,17 @@ from rdmc_jax.core import Plan, ensemble, prepare
 from rdmc_jax.diagnostics import log_mean_exp, weight_ess
 from rdmc_jax.restart import COARSEST
 from rdmc_jax.transitions import predictive_variance
+from rdmc_jax.types import Kernel
 
-CHOSEN = ("gmm40_2", "unequal_mixture_8", "galaxy_unequal", "funnel", "two_modes_32", "exoplanet")
+CHOSEN = (
+    "gmm40_2",
+    "bananas",
+    "unequal_mixture_8",
+    "galaxy_unequal",
+    "funnel",
+    "two_modes_32",
+    "exoplanet",
+)
 COLUMNS = ("problem", "variant", "ESS mean", "ESS min", "log Z rmse", "evaluations per draw")
 
 
@@ -67,6 +77,31 @@ def leapfrogs(logdensity_fn, step_size):
     return rj.hmc(logdensity_fn, (2 * step_size) ** 0.5, num_integration_steps=4)
 
 
+class Chain(NamedTuple):
+    """A state that hides its gradient, by which `annealed` would tell steep posteriors."""
+
+    position: jax.Array
+    logdensity: jax.Array
+
+
+def one_step_for_all(logdensity_fn, step_size):
+    """MALA that finds its gradient anew in each step."""
+    kernel = rj.mala(logdensity_fn, step_size)
+
+    def step(rng_key, state):
+        new, info = kernel.step(rng_key, kernel.init(state.position, rng_key))
+        return Chain(new.position, new.logdensity), info
+
+    def init(position, rng_key):
+        return Chain(position, logdensity_fn(position))
+
+    return Kernel(init, step)
+
+
+def variances_only(moments, scale):
+    return rj.ensemble_shrunk(moments._replace(covariance=None), scale)
+
+
 def without_draws(pool):
     """The pool, whose weights are moved, without the draws of the restart that moved them."""
 
@@ -101,6 +136,15 @@ def variants(rung):
         "random walks in the finish": (
             pool,
             method_of(finish_of(rung, rj.random_walk, acceptance=0.3)),
+        ),
+        "one step size for all particles": (pool, method_of(finish_of(rung, one_step_for_all))),
+        "variances of the members only": (
+            pool,
+            method_of(finish_of(rung, reference=variances_only)),
+        ),
+        "one step size and variances only": (
+            pool,
+            method_of(finish_of(rung, one_step_for_all, reference=variances_only)),
         ),
         "variance shrunk to the standard Gaussian's": (
             pool,
