@@ -166,7 +166,7 @@ def cells(record):
         f"{record['tv']:.3f}",
         f"{record['mean_tv_limit']:.3f}",
         f"{record['tv_covered']}",
-        f"{record['kl']:.3f}",
+        f"{record['kl']:.3f}" if record["kl"] < 1000 else f"{record['kl']:.0e}",
         f"{record['kl_covered']}",
         "–" if seen is None else f"{seen:.3f}",
         "–" if seen is None else f"{record['cells_covered']}",
