@@ -32,6 +32,7 @@ STEPS = {
     "ablations": ("ablations",),
     "tuning": ("tuning",),
     "import_time": ("import_time",),
+    "first_call": ("first_call",),
     "many_posteriors": ("many_posteriors",),
 }
 

@@ -14,6 +14,7 @@ from benchmarks import (
     accuracy,
     blind_spot,
     calibration,
+    first_call,
     losses,
     scaling_picture,
     separation_picture,
@@ -77,6 +78,7 @@ TABLES = {
         "blind_spot": records_of(blind_spot.table),
         "calibration": records_of(calibration.table),
         "ablations": records_of(ablations.table),
+        "first_call": records_of(first_call.table),
     },
     FOLDER.parent / "README.md": {
         "work_precision": lambda report: work_precision_picture.short_table(report["records"]),
