@@ -99,6 +99,8 @@ def _is_capped(draws: "Draws") -> bool:
     plan = draws.plan
     if plan.max_evals is None or not plan.generator_names:
         return False
+    if plan.accuracy is not None and "max_evals" in plan.accuracy.stopped:
+        return True
     return "max_evals=" in plan.reason or len(plan.richer) < len(RICHER)
 
 
@@ -109,7 +111,8 @@ def _more_work(draws: "Draws") -> str:
     if _is_capped(draws):
         return f"Raise max_evals={draws.plan.max_evals:g}"
     if draws.plan.accuracy is not None:
-        return "Ask for a smaller tolerance"
+        is_met = draws.plan.accuracy.predicted <= draws.plan.accuracy.requested
+        return "Ask for a smaller tolerance" if is_met else "Ask for more draws"
     return "Ask for accuracy, such as tolerance=0.1, which makes pool and temperatures grow"
 
 

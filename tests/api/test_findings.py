@@ -137,6 +137,14 @@ def test_the_remedy_is_one_that_helps(gaussian_draws):
     assert "max_evals" not in remedy(max_evals=500.0)
     assert "more temperatures or inner samples" in remedy(generator_names=())
 
+    met = Accuracy(0.5, 0.4, (), 0, "met by the pilot")
+    ended = Accuracy(0.5, 0.6, (), 0, "the largest pool and temperatures are not enough")
+    capped = ended._replace(stopped="the next size would exceed max_evals")
+    draws = dataclasses.replace(draws, tv_limit=0.45)
+    assert "smaller tolerance" in remedy(accuracy=met)
+    assert "more draws" in remedy(accuracy=ended)
+    assert "Raise max_evals=500." in remedy(accuracy=capped, max_evals=500.0)
+
 
 @pytest.mark.parametrize(("code", "provoke", "words"), CASES, ids=[case[0] for case in CASES])
 def test_finding(gaussian_draws, code, provoke, words):
