@@ -17,7 +17,7 @@ def rosenbrock() -> Problem:
     >>> round(problems.rosenbrock().log_normalizer, 6)  # log 2π
     1.837877
 
-    Reference: Goodman and Weare (2010), Commun. Appl. Math. Comput. Sci. 5, section 3.
+    Reference: Goodman and Weare (2010), Commun. Appl. Math. Comput. Sci. 5.
     """
 
     def logdensity_fn(position: jax.Array) -> jax.Array:
