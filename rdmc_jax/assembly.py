@@ -15,10 +15,17 @@ from .limits import kl_limit, tv_limit
 from .types import ArrayTree, Evaluations
 
 
-def _shares(num_samples: int, plan: Plan) -> list[int]:
-    """Draws of each replicate: equal, the last takes the rest of the division."""
-    each = num_samples // plan.num_replicates
-    return [each] * (plan.num_replicates - 1) + [num_samples - each * (plan.num_replicates - 1)]
+def shares_of(num_samples: int, plan: Plan) -> list[int]:
+    """Draws of each replicate: equal, the last takes the rest of the division.
+
+    Where its ensembles do not hold so many, the last ones take one more each.
+    """
+    each, rest = divmod(num_samples, plan.num_replicates)
+    shares = [each] * plan.num_replicates
+    if each + rest <= plan.num_ensembles * plan.num_particles:
+        shares[-1] += rest
+        return shares
+    return shares[:-rest] + [each + 1] * rest
 
 
 def _coverage(
@@ -48,7 +55,7 @@ def assemble(
     seconds: float,
 ) -> Draws:
     """Put the ensembles' results together."""
-    shares = _shares(num_samples, plan)
+    shares = shares_of(num_samples, plan)
     left = list(shares)
     positions, weights, replicates = [], [], []
     for replicate, result in parts:

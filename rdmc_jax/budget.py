@@ -33,6 +33,7 @@ def chosen_method(plan: Plan, discarded: Result) -> tuple[Method, str]:
         The method, and what to add to the plan's reason.
     """
     log_weight = np.asarray(discarded.log_weight)
+    log_weight = np.where(np.isnan(log_weight), -np.inf, log_weight)
     share = weight_ess(log_weight) / log_weight.size
     measured = f"weight ESS {share:.2f} of the draws in a discarded ensemble"
     if share >= ENOUGH or not plan.richer:

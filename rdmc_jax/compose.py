@@ -80,7 +80,8 @@ def rdmc(start: Start, levels: Levels, finish: Finish) -> Method:
         finish: `annealed`, `gaussian_finish`, `identity`.
 
     Returns:
-        A `Method`. Equal compositions are equal objects, so they share compiled programs.
+        A `Method`. Equal compositions are equal objects, so they share compiled programs; a lambda
+        or a `functools.partial` among the parts is equal to itself only, so make it once.
 
     Raises:
         ValueError: if the identity finish follows a start that stops at levels chosen by the

@@ -29,6 +29,11 @@ def log_mean_exp(log_weight: np.ndarray) -> float:
     return float(top + np.log(np.mean(np.exp(log_weight - top))))
 
 
+def has_weight(log_weight: np.ndarray) -> bool:
+    """Whether any draw has a weight that is not zero."""
+    return bool(np.any(np.asarray(log_weight) > -np.inf))
+
+
 def relative_weights(log_weight: np.ndarray) -> np.ndarray:
     """Weights over their mean, ``w/Ẑ``; all equal where all are zero."""
     log_weight = np.asarray(log_weight, np.float64)
@@ -44,7 +49,7 @@ def weight_ess(log_weight: np.ndarray) -> float:
     >>> float(weight_ess(np.log(np.array([1.0, 1.0, 1e-30]))))
     2.0
     """
-    if not np.any(np.asarray(log_weight) > -np.inf):
+    if not has_weight(log_weight):
         return 0.0
     w = relative_weights(log_weight)
     return float(np.sum(w) ** 2 / np.sum(w**2))
@@ -62,10 +67,10 @@ def log_normalizer_error(log_weight: np.ndarray, replicate: np.ndarray) -> float
         replicate: shape (num_samples,).
 
     Returns:
-        The error; nan if there is one draw only.
+        The error; nan if there is one draw only, or no weight at all.
     """
     w = relative_weights(log_weight)
-    if w.size < 2:
+    if w.size < 2 or not has_weight(log_weight):
         return float("nan")
     within = float(np.std(w, ddof=1) / np.sqrt(w.size))
     labels = np.unique(replicate)
@@ -80,8 +85,11 @@ def tv_bound(log_weight: np.ndarray) -> float:
     """``½ mean|w/Ẑ - 1|``: bounds the total variation of the law of the unweighted draws.
 
     It is an estimate, about what the particles saw: a mode that none of them met makes Ẑ and
-    the bound too small alike. Finite where some weights are zero, unlike `kl_bound`.
+    the bound too small alike. Finite where some weights are zero, unlike `kl_bound`; 1 where all
+    are, because then nothing is known.
     """
+    if not has_weight(log_weight):
+        return 1.0
     return float(0.5 * np.mean(np.abs(relative_weights(log_weight) - 1)))
 
 

@@ -101,17 +101,21 @@ class Draws:
             fn: function of one position; any PyTree of arrays.
 
         Returns:
-            Estimate and standard error, each of the shape of ``fn``'s value.
+            Estimate and standard error, each of the shape of ``fn``'s value; nan where no draw has
+            any weight.
         """
         values = jax.vmap(fn)(self.position)
         w = self.weights
         replicate = np.asarray(self.replicate)
+        is_known = diagnostics.has_weight(np.asarray(self.log_weight))
         # resampled draws repeat points: the noise of the weights comes on top of their own
         inflation = 1.0 if self.source_ess is None else 1 + w.size / max(self.source_ess, 1.0)
 
         def estimate(leaf: Array) -> tuple[np.ndarray, np.ndarray]:
             x = np.asarray(leaf, np.float64)
             weight = w.reshape(-1, *([1] * (x.ndim - 1)))
+            if not is_known:
+                return np.full(x.shape[1:], np.nan), np.full(x.shape[1:], np.nan)
             x = np.where(weight > 0, x, 0.0)  # where the target is not, fn need not be a number
             mean = np.sum(weight * x, axis=0)
             part = weight * (x - mean)

@@ -54,7 +54,7 @@ def sample(
         known_positions: points that you know (modes, old draws), with a leading axis; they join
             the pool, and are starts of the pilot.
         max_evals: cap on evaluations per output draw, pilot included, for the automatic choice and
-            for what a tolerance makes grow.
+            for what a tolerance adds to the pilot and first sizes of a method of your own.
         num_replicates: independent runs, for honest errors; 4 by default, 2 below 4,000 draws.
         chunk_size: particles that run side by side; changes memory and speed only. By default one
             ensemble on CPUs, as many as a quarter of the memory holds on accelerators.

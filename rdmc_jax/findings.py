@@ -66,14 +66,7 @@ def _run(draws: "Draws") -> list[Finding]:
             "the support onto all reals samples better); else mend the density."
         )
         found.append(Finding("R107", text))
-    asked = draws.plan.max_evals
-    if asked is not None and draws.evals_per_sample > asked:
-        text = (
-            f"{draws.evals_per_sample:.0f} evaluations per draw were spent, but at most "
-            f"max_evals={asked:g} asked for: how many temperatures tempering needs is known only "
-            "afterwards. Lower max_evals, or ask for more draws."
-        )
-        found.append(Finding("R110", text))
+    found += _over_budget(draws)
     is_single = np.asarray(draws.log_weight).dtype == np.float32
     if is_single and draws.largest_logdensity > COARSE_LOGDENSITY:
         text = (
@@ -92,6 +85,24 @@ def _run(draws: "Draws") -> list[Finding]:
         )
         found.append(Finding("R106", text))
     return found
+
+
+def _over_budget(draws: "Draws") -> list[Finding]:
+    asked = draws.plan.max_evals
+    # an interrupted run has spent the pilot of all its draws on some of them
+    if asked is None or not draws.complete or draws.evals_per_sample <= asked:
+        return []
+    if draws.plan.generator_names:
+        why = "how many temperatures tempering needs is known only afterwards"
+        remedy = "Lower max_evals"
+    else:
+        why = "it limits what a tolerance adds to the pilot and to the method's first sizes"
+        remedy = "Give the method fewer levels or inner samples"
+    text = (
+        f"{draws.evals_per_sample:.0f} evaluations per draw were spent, but at most "
+        f"max_evals={asked:g} asked for: {why}. {remedy}, or ask for more draws."
+    )
+    return [Finding("R110", text)]
 
 
 def _is_capped(draws: "Draws") -> bool:
@@ -150,12 +161,16 @@ def _tolerance(draws: "Draws") -> list[Finding]:
         return []
     found = []
     if draws.tv_limit > accuracy.requested:
-        remedy = "max_evals or num_samples" if "max_evals" in accuracy.stopped else "num_samples"
+        remedy = "Raise num_samples, or ask"
+        if "max_evals" in accuracy.stopped:
+            remedy = "Raise max_evals or num_samples, or ask"
+        elif "not enough" in accuracy.stopped and draws.tv_bound > accuracy.requested:
+            remedy = "Ask"  # more draws would narrow the limit, down to the bound
+        usable = "; the weighted draws are usable as they are" if draws.ess >= LOW_ESS else ""
         text = (
             f"tolerance not met: the TV bound is {draws.tv_bound:.3f} and at most "
             f"{draws.tv_limit:.3f} with 95 % confidence, but {accuracy.requested:g} was asked for "
-            f"({accuracy.stopped}). Raise {remedy}, or ask for less; the weighted "
-            "draws are usable as they are."
+            f"({accuracy.stopped}). {remedy} for less{usable}."
         )
         found.append(Finding("R114", text))
     if draws.tv_limit > TOO_SMALL * accuracy.predicted:

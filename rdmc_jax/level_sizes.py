@@ -31,7 +31,7 @@ class LevelSizes(NamedTuple):
     @property
     def num_levels(self) -> int:
         """Transitions between the times."""
-        return len(self.times) - 1
+        return max(len(self.times) - 1, 0)
 
 
 def first_sizes(method: Method) -> LevelSizes:

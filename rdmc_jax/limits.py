@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .diagnostics import kl_bound, relative_weights, tv_bound
+from .diagnostics import has_weight, kl_bound, relative_weights, tv_bound
 
 LEVEL = 0.95
 
@@ -55,8 +55,10 @@ def tv_limit(
             draws of a pair are not independent. None where all are.
 
     Returns:
-        `Limit`, its upper end at most 1.
+        `Limit`, its upper end at most 1, and 1 without any weight.
     """
+    if not has_weight(log_weight):
+        return Limit(1.0, float("inf"), 1.0)
     w = relative_weights(log_weight)
     below = np.maximum(1 - w, 0.0)
     q = np.mean(np.where(w < 1, w, 0.0))

@@ -23,6 +23,7 @@ from .climbing import (
     log_rank,
     look,
 )
+from .curvature import products_per_point
 from .kernels import mala
 from .memo import memoised
 from .metric import average_factor
@@ -36,6 +37,8 @@ SNAPSHOTS = (1, 2, 4, 8, 16)
 """Steps of a climb at which what it met is kept."""
 CONTINUED = 0.25
 """Share of each later round that goes on from the best points so far."""
+SIDE_BY_SIDE = 4096
+"""Hessian products at once: more would need much more memory than an ensemble does."""
 
 
 class Pilot(NamedTuple):
@@ -103,7 +106,11 @@ def climbing_pilot(
             key, is_last = step
             climb_key, best_key, order_key, new_key = jax.random.split(key, 4)
             keys = jax.random.split(climb_key, num_starts)
-            seen, bad = jax.vmap(lambda x, k: climb(logdensity_fn, x, k, num_climbs))(starts, keys)
+            seen, bad = jax.lax.map(
+                lambda one: climb(logdensity_fn, one[0], one[1], num_climbs),
+                (starts, keys),
+                batch_size=max(1, SIDE_BY_SIDE // products_per_point(dim)),
+            )
             met = jax.tree.map(
                 lambda leaf: jnp.take(leaf, kept, axis=1).reshape(-1, *leaf.shape[2:]), seen
             )

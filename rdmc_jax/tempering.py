@@ -10,7 +10,14 @@ from .kernels import mala
 from .memo import memoised
 from .pool import pool_of, spread
 from .resampling import systematic
-from .tilted import Tilted, adapted, nonfinite_of, retarget, tilted_logdensity
+from .tilted import (
+    Tilted,
+    adapted,
+    evaluations_of,
+    nonfinite_of,
+    retarget,
+    tilted_logdensity,
+)
 from .transitions import log_normal
 from .types import (
     Array,
@@ -29,6 +36,7 @@ class _Tempered(NamedTuple):
     step_size: Array
     rounds: Array
     cold_rounds: Array  # done at the target's own temperature
+    num_evals: Evaluations
     num_nonfinite: Array
 
 
@@ -88,7 +96,9 @@ def temper(
     plain = Tilted(lambda y: jnp.zeros((), x.dtype), 0.0, jnp.ones(dim, x.dtype))
     state = jax.vmap(kernel(logdensity_fn, 1.0).init)(x)
 
-    def move(key: PRNGKey, state: Any, beta: Array, step_size: Array) -> tuple[Any, Any, Any]:
+    def move(
+        key: PRNGKey, state: Any, beta: Array, step_size: Array
+    ) -> tuple[Any, Array, Evaluations, Array]:
         unit = jnp.sqrt(jnp.var(state.position, axis=0) + 1e-12)
         local = Tilted(lambda y: (1 - beta) * log_reference(y), 0.0, unit, beta)
         density = tilted_logdensity(logdensity_fn, local)
@@ -99,12 +109,14 @@ def temper(
             keys = jax.random.split(key, num_particles)
             state, info = jax.vmap(kernel(density, h).step)(keys, state)
             rate = jnp.mean(info.acceptance_rate)
-            return (state, adapted(h, rate, options.target_acceptance, 0.6)), nonfinite_of(info)
+            h = adapted(h, rate, options.target_acceptance, 0.6)
+            return (state, h), (evaluations_of(state, info, num_particles), nonfinite_of(info))
 
         keys = jax.random.split(key, options.num_steps)
-        (state, step_size), bad = jax.lax.scan(body, (state, step_size), keys)
+        (state, step_size), (evals, bad) = jax.lax.scan(body, (state, step_size), keys)
         state = jax.vmap(lambda one: retarget(one, local, plain))(state)
-        return state, step_size, jnp.sum(bad, dtype=jnp.int32)
+        evals, bad = jax.tree.map(lambda count: jnp.sum(count, dtype=jnp.int32), (evals, bad))
+        return state, step_size, evals, bad
 
     def one_round(carry: _Tempered) -> _Tempered:
         resample_key, move_key = jax.random.split(jax.random.fold_in(rng_key, carry.rounds))
@@ -115,13 +127,14 @@ def temper(
         log_weight = jnp.where(delta > 0, delta * log_ratio, 0.0)
         chosen = systematic(resample_key, log_weight, num_particles)
         state = jax.tree.map(lambda leaf: leaf[chosen], carry.state)
-        state, step_size, bad = move(move_key, state, beta, carry.step_size)
+        state, step_size, evals, bad = move(move_key, state, beta, carry.step_size)
         return _Tempered(
             state,
             beta,
             step_size,
             carry.rounds + 1,
             carry.cold_rounds + (beta == 1),
+            jax.tree.map(jnp.add, carry.num_evals, evals),
             carry.num_nonfinite + bad,
         )
 
@@ -131,12 +144,11 @@ def temper(
     none = jnp.zeros((), jnp.int32)
     bad = jnp.sum(~jnp.isfinite(state.logdensity), dtype=jnp.int32)
     first_step = jnp.asarray(0.3, x.dtype)
-    first = _Tempered(state, jnp.zeros((), x.dtype), first_step, none, none, bad)
+    # whatever the kernel, its first look is one evaluation
+    evals = evaluations_of(state, None, num_particles)
+    first = _Tempered(state, jnp.zeros((), x.dtype), first_step, none, none, evals, bad)
     end = jax.lax.while_loop(is_running, one_round, first)
-    count = num_particles * (1 + options.num_steps * end.rounds)
-    has_gradient = hasattr(end.state, "logdensity_grad")
-    evals = Evaluations(count, count if has_gradient else jnp.zeros_like(count))
-    return end.state, evals, end.num_nonfinite
+    return end.state, end.num_evals, end.num_nonfinite
 
 
 @memoised

@@ -13,7 +13,11 @@ LogDensityFn = Callable[..., Array]
 
 
 class Evaluations(NamedTuple):
-    """Number of target evaluations; one value-and-gradient call counts one in each field."""
+    """Number of target evaluations; one value-and-gradient call counts one in each field.
+
+    Compiled programs count in 32 bits: one level of one ensemble must stay below 2³¹ evaluations.
+    `Draws` has sums over ensembles, of any size.
+    """
 
     logdensity: Any = 0
     gradient: Any = 0
@@ -155,7 +159,3 @@ class Sampler(NamedTuple):
     init: Callable[..., Any]  # (position, rng_key=None) -> state
     step: Callable[[PRNGKey, Any], tuple[Any, Any]]  # (rng_key, state) -> (state, info)
     num_steps: int
-
-
-Method = Callable[..., Sampler]
-"""``method(logdensity_fn, *, data=None) -> Sampler``; made by `rdmc`."""

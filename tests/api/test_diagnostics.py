@@ -50,7 +50,11 @@ def test_zero_weights():
     assert tv_bound(log_weight) == pytest.approx(0.5)
     assert kl_bound(log_weight) == np.inf
     assert log_mean_exp(np.full(4, -np.inf)) == -np.inf
-    assert weight_ess(np.full(4, -np.inf)) == 0
+    nothing = np.full(4, -np.inf)
+    assert weight_ess(nothing) == 0
+    # nothing is known: neither a bound of zero nor an error of zero
+    assert tv_bound(nothing) == 1 and kl_bound(nothing) == np.inf
+    assert np.isnan(log_normalizer_error(nothing, np.arange(4) % 2))
 
 
 def test_error_within_and_between_replicates():

@@ -9,6 +9,7 @@ import pytest
 from api_targets import CHEAP_METHOD, ORIGIN, cheap, density, target
 
 import rdmc_jax as rj
+from rdmc_jax.assembly import shares_of
 
 
 def same(a, b):
@@ -40,6 +41,22 @@ def test_first_draws_stay_when_more_are_asked_for():
         np.testing.assert_array_equal(a, b[: len(a)])
     assert np.unique(np.asarray(many.position), axis=0).shape == (5000, 2)  # no key twice
     assert np.bincount(cheap(5000).replicate).tolist() == [1250] * 4
+
+
+@pytest.mark.parametrize("num_replicates", [None, 1, 3, 4, 7])
+def test_as_many_draws_as_were_asked_for(num_replicates):
+    for num_samples in (7, 11, 191, 1999, 3999, 5003, 7998, 7999, 8001, 11999):
+        plan = rj.make_plan(dim=2, num_samples=num_samples, num_replicates=num_replicates)
+        shares = shares_of(num_samples, plan)
+        assert sum(shares) == num_samples and len(shares) == plan.num_replicates
+        assert max(shares) <= plan.num_ensembles * plan.num_particles
+        # no more ensembles than equal shares need
+        assert plan.num_ensembles == -(-num_samples // plan.num_replicates) // -1000 * -1
+
+
+def test_the_last_replicate_takes_the_rest_if_its_ensembles_hold_it():
+    assert np.bincount(cheap(11, num_replicates=3).replicate).tolist() == [3, 3, 5]
+    assert np.bincount(cheap(191, num_replicates=3).replicate).tolist() == [63, 64, 64]
 
 
 @pytest.mark.parametrize("chunk_size", [1, 192])

@@ -202,9 +202,34 @@ def test_double_precision_is_fine_enough(gaussian_draws):
 
 
 def test_draws_that_all_have_zero_density_are_no_healthy_run(gaussian_draws):
-    assert "R103" in [
-        one.code for one in with_weights(gaussian_draws, np.full(NUM, -np.inf)).findings()
-    ]
+    draws = with_weights(gaussian_draws, np.full(NUM, -np.inf))
+    assert "R103" in [one.code for one in draws.findings()]
+    mean, error = draws.expectation(lambda x: {"x": x, "first": x[0]})
+    assert np.isnan(mean["x"]).all() and mean["x"].shape == error["x"].shape == (2,)
+    assert np.isnan(mean["first"]) and np.isnan(error["first"])
+
+
+def test_a_tolerance_that_was_not_met_names_what_would_help(gaussian_draws):
+    def message(stopped, tv_bound):
+        draws = not_met(dataclasses.replace(gaussian_draws, tv_bound=tv_bound))
+        accuracy = draws.plan.accuracy._replace(stopped=stopped)
+        plan = draws.plan._replace(accuracy=accuracy)
+        (found,) = dataclasses.replace(draws, plan=plan).findings()
+        return found.message
+
+    # the bound itself is too high, and nothing can grow: more draws would not lower it
+    assert "Raise" not in message("the largest pool is not enough", 0.15)
+    assert "Raise num_samples, or" in message("the largest pool is not enough", 0.08)
+    assert "Raise max_evals or num_samples" in message("the next would exceed max_evals", 0.15)
+
+
+def test_the_budget_of_a_method_of_ones_own_names_its_sizes(gaussian_draws):
+    draws = over_budget(gaussian_draws)
+    own = dataclasses.replace(draws, plan=draws.plan._replace(generator_names=()))
+    (found,) = own.findings()
+    assert "fewer levels" in found.message and "tempering" not in found.message
+    # what was spent on draws that were never made is no excess
+    assert [one.code for one in interrupted(draws).findings()] == ["R101"]
 
 
 def test_a_replicate_without_weight_disagrees(gaussian_draws):

@@ -4,6 +4,7 @@ import itertools
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from core_targets import pool_of
 from scipy.special import ndtr
 
@@ -45,6 +46,15 @@ def test_the_limit_of_kl_is_infinite_where_a_weight_is_zero():
     log_weight = np.append(np.zeros(9), -np.inf)
     assert kl_limit(log_weight, np.zeros(10)).upper == np.inf
     assert tv_limit(log_weight, np.zeros(10)).upper < 0.3
+
+
+def test_without_any_weight_nothing_is_certified():
+    nothing = np.full(10, -np.inf)
+    assert tv_limit(nothing, np.arange(10) % 2)[::2] == (1.0, 1.0)
+    assert measured([nothing, nothing]) == (1.0, 1.0, np.inf, np.inf)
+    # one replicate with weights is enough to know something
+    some = np.append(nothing, np.zeros(10))
+    assert tv_limit(some, np.repeat([0, 1], 10)).estimate == pytest.approx(0.5)
 
 
 def test_pairs_tell_the_finish_from_the_pool():

@@ -38,6 +38,16 @@ def test_chains_count_their_evaluations():
     assert pool.num_evals.logdensity == pool.num_evals.gradient == 10 * 8
 
 
+@pytest.mark.parametrize(("kernel", "gradients"), [(rj.mala, 1), (rj.hmc, 4), (None, 0)])
+def test_tempering_counts_what_its_kernel_evaluates(kernel, gradients):
+    rounds = 3
+    options = {"num_particles": 8, "num_steps": 2, "max_rounds": rounds, "num_cold_rounds": 9}
+    generator = rj.tempered_smc(rj.random_walk if kernel is None else kernel, **options)
+    pool = generated(generator, TARGET)
+    count = 8 * (1 + 2 * rounds * max(gradients, 1))
+    assert pool.num_evals == (count, count if gradients else 0)
+
+
 def test_broad_chains_find_the_modes_that_the_known_points_span():
     pool = generated(rj.broad_chains(num_chains=200, num_steps=60), MODES)
     right = np.asarray(pool.position)[:, 0] > 0
