@@ -86,6 +86,17 @@ TABLES = {
 }
 
 
+def with_tables(path):
+    """The text of a file of `TABLES`, with tables made from the results."""
+    text = path.read_text("utf-8")
+    for name, table in TABLES[path].items():
+        first, last = f"<!-- {name} -->", f"<!-- end {name} -->"
+        report = json.loads((FOLDER / "results" / f"{name}.json").read_text("utf-8"))
+        before, rest = text.split(first)
+        text = f"{before}{first}\n\n{table(report)}\n\n{last}{rest.split(last)[1]}"
+    return text
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--merge", nargs="+", type=Path, default=[])
@@ -93,16 +104,8 @@ def main():
     options = parser.parse_args()
     if options.merge:
         write(merged(options.merge), options.into)
-    for path, tables in TABLES.items():
-        text = path.read_text("utf-8")
-        for name, table in tables.items():
-            first, last = f"<!-- {name} -->", f"<!-- end {name} -->"
-            if first not in text:  # a table that was not measured yet
-                continue
-            report = json.loads((FOLDER / "results" / f"{name}.json").read_text("utf-8"))
-            before, rest = text.split(first)
-            text = f"{before}{first}\n\n{table(report)}\n\n{last}{rest.split(last)[1]}"
-        path.write_text(text, "utf-8")
+    for path in TABLES:
+        path.write_text(with_tables(path), "utf-8")
 
 
 if __name__ == "__main__":

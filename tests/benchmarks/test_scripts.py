@@ -1,0 +1,34 @@
+"""What the benchmarks say of each other: steps, scripts, sizes and tables agree."""
+
+import re
+
+import pytest
+
+from benchmarks import full, losses, tables
+from benchmarks.contenders import METHODS
+
+SCRIPTS = {
+    path.stem
+    for path in tables.FOLDER.glob("*.py")
+    if 'if __name__ == "__main__"' in path.read_text()
+}
+
+
+@pytest.mark.parametrize("path", tables.TABLES, ids=["its own", "the project's"])
+def test_the_tables_are_those_of_the_results(path):
+    assert tables.with_tables(path) == path.read_text("utf-8")
+
+
+def test_each_script_is_explained_and_each_step_is_a_script():
+    explained = re.findall(
+        r"^\| `(\w+)\.py` \|", (tables.FOLDER / "README.md").read_text("utf-8"), re.M
+    )
+    assert len(explained) == len(set(explained)) and set(explained) == SCRIPTS
+    assert {module for module, *_ in full.STEPS.values()} <= SCRIPTS
+
+
+def test_losses_ask_for_sizes_that_the_methods_have():
+    for name, sizes in losses.SIZES.items():
+        method = METHODS[name]
+        # of ours no other sizes exist; those of baselines are numbers, and any will do
+        assert all(size in method.sizes if name == "sample" else size > 0 for size in sizes)
