@@ -95,7 +95,9 @@ class Draws:
         """Weighted mean of ``fn(position)`` and its standard error.
 
         The error is the larger of the delta method's and the scatter between replicates; of
-        resampled draws, what the weights cost before is added.
+        resampled draws, what the weights cost before is added. It takes draws of a replicate for
+        independent; of the default method they are spread evenly over the pool's regions, and
+        where ``fn`` is mostly a matter of the region (weights of modes) the error is smaller.
 
         Args:
             fn: function of one position; any PyTree of arrays.

@@ -88,11 +88,12 @@ def limit(
 ) -> Limit:
     """``estimate + max(z · within, t · between)``.
 
-    Given the pools, draws are independent but for step sizes that they share, so the scatter of
-    the draws within replicates (normal quantile, many degrees of freedom) is the error about the
-    pools of this run. The scatter between replicates (t quantile, one degree fewer than there are)
-    is also about pools that might have been made. Few replicates agree by luck, and many draws
-    do not know of pools: the larger of both is taken, which can only be too wide.
+    Given the pools, draws are independent but for step sizes that they share and places that are
+    spread evenly over the pool, so the scatter of the draws within replicates (normal quantile,
+    many degrees of freedom) is the error about the pools of this run, or more. The scatter
+    between replicates (t quantile, one degree fewer than there are) is also about pools that
+    might have been made. Few replicates agree by luck, and many draws do not know of pools: the
+    larger of both is taken, which can only be too wide.
 
     Args:
         estimate: the plug-in value.

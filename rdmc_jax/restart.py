@@ -17,6 +17,7 @@ from .pool import known_points
 from .posterior import column
 from .processes import variance_exploding
 from .resampling import systematic
+from .strata import by_neighbourhood, spread_out
 from .types import (
     Array,
     Estimator,
@@ -83,7 +84,7 @@ def noised_pool(
         known: Pool,
     ) -> StartDraws:
         dtype = known.position.dtype
-        pool_key, scout_key, path_key = jax.random.split(rng_key, 3)
+        pool_key, order_key, scout_key, path_key = jax.random.split(rng_key, 4)
         pool = make(pool_key, logdensity_fn, known)
         if pool.position.shape[0] < 2:
             raise ValueError(
@@ -91,6 +92,7 @@ def noised_pool(
                 f"{pool.position.shape[0]}. "
                 "Pass a generator such as broad_chains(num_chains=1000)."
             )
+        pool = by_neighbourhood(order_key, pool)
         share = jax.nn.softmax(pool.log_weight)
         mean = jnp.average(pool.position, axis=0, weights=share)
         spread = jnp.average((pool.position - mean[None, :]) ** 2, axis=0, weights=share)
@@ -130,11 +132,9 @@ def noised_pool(
 def _paths(rng_key: PRNGKey, pool: Pool, sigmas: Array, num_particles: int) -> Array:
     """Members of the pool along their noise, coarse to fine: (num_sigmas, num_particles, dim)."""
     dtype = pool.position.dtype
-    member_key, order_key, noise_key = jax.random.split(rng_key, 3)
-    # in random order: systematic indices are sorted, and any part of the ensemble (its first
-    # draws, the copies that set the step sizes) must be like the whole
+    member_key, shift_key, noise_key = jax.random.split(rng_key, 3)
     chosen = systematic(member_key, pool.log_weight, num_particles)
-    member = pool.position[jax.random.permutation(order_key, chosen)]
+    member = pool.position[chosen[spread_out(shift_key, num_particles)]]
     finer = jnp.append(sigmas[1:], 0.0)
     steps = jnp.sqrt(sigmas**2 - finer**2)[:, None, None]
     noise = steps * jax.random.normal(noise_key, (sigmas.shape[0], *member.shape), dtype)
