@@ -34,7 +34,8 @@ CASES = {
     "two_modes_128": lambda: problems.two_modes(128),
 }
 # sizes of each method, from cheap to dear
-SIZES = {"sample": ("default",), "NUTS": (40, 120, 400), "SMC HMC": (6, 60), "SMC MALA": (3, 30)}
+SIZES = {"sample": ("default",), "NUTS": ((50, 40), (50, 120), (50, 400))}
+SIZES |= {"SMC HMC": ((1, 1), (10, 1)), "SMC MALA": ((3, 1), (30, 1))}
 LOGISTIC = Path(__file__).resolve().parent / "results" / "logistic_truth.json"
 COLUMNS = ("problem", "method", "size", "evaluations per draw", "processor seconds")
 COLUMNS += ("mean (√N⁻¹)", "modes", "log Z error")

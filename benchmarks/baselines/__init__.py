@@ -25,12 +25,12 @@ def untuned(key, target, num_samples):
 
 
 BASELINES = {
-    "ULA": Baseline(langevin.ula, langevin.tuned_step, langevin.SIZES),
-    "underdamped": Baseline(langevin.underdamped, langevin.tuned_step, langevin.SIZES),
-    "MALA": Baseline(langevin.mala, langevin.tuned_step, langevin.SIZES),
-    "NUTS": Baseline(nuts.nuts, nuts.tuned, nuts.SIZES),
-    "SMC MALA": Baseline(tempered.smc_mala, untuned, tempered.SIZES),
-    "SMC HMC": Baseline(tempered.smc_hmc, untuned, tempered.SIZES),
+    "ULA": Baseline(langevin.ula, langevin.tuned_step, langevin.SIZES, True),
+    "underdamped": Baseline(langevin.underdamped, langevin.tuned_step, langevin.SIZES, True),
+    "MALA": Baseline(langevin.mala, langevin.tuned_step, langevin.SIZES, True),
+    "NUTS": Baseline(nuts.nuts, nuts.tuned, nuts.SIZES, True),
+    "SMC MALA": Baseline(tempered.smc_mala, untuned, tempered.SIZES, True),
+    "SMC HMC": Baseline(tempered.smc_hmc, untuned, tempered.HMC_SIZES, True),
     "nested slice": Baseline(nested.nested, untuned, nested.SIZES, True),
     "parallel tempering": Baseline(parallel.parallel_tempering, parallel.tuned, parallel.SIZES),
 }

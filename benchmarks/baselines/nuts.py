@@ -1,24 +1,27 @@
-"""Many NUTS chains of blackjax, each with its own window adaptation, from broad starts.
+"""Many NUTS chains of blackjax from broad starts, with step sizes and masses of window adaptation.
 
-50 chains; the adaptation of 300 steps (step size, diagonal mass) is not counted. Trees are at most
-2^8 leapfrog steps. The first half of what follows is thrown away.
+50 chains are adapted, in 300 steps each (step size, diagonal mass), which is not counted. Chains
+start anew at draws of the reference, with the settings of one of the 50: 50 of them, whose first
+half is thrown away, or one for each draw, which is its last state. Trees are at most 2^8 leapfrog
+steps.
 """
 
 import blackjax
 import jax
 import jax.numpy as jnp
 
-from benchmarks.baselines.target import Result, compiled
+from benchmarks.baselines.target import EACH, Result, chains_of, compiled
 
-NUM_CHAINS = 50
+NUM_ADAPTED = 50
 NUM_WARMUP = 300
 MAX_DOUBLINGS = 8
-SIZES = (40, 120, 400, 1200)  # draws of each chain
+SIZES = ((50, 40), (50, 120), (EACH, 5), (50, 400), (EACH, 15), (50, 1200), (EACH, 50))
+"""Chains, and draws of each; 50 chains of 2,000 draws cost a fortieth of them for each draw."""
 
 
 @compiled
 def tuned(key, target, num_samples):
-    """States and parameters of all chains after their adaptation."""
+    """Step sizes and inverse masses of some chains after their adaptation."""
 
     def one(key):
         start_key, key = jax.random.split(key)
@@ -26,18 +29,23 @@ def tuned(key, target, num_samples):
             blackjax.nuts, target.logdensity_fn, max_num_doublings=MAX_DOUBLINGS
         )
         start = jax.random.normal(start_key, (target.dim,))
-        (state, parameters), _ = warmup.run(key, start, NUM_WARMUP)
-        return state, parameters["step_size"], parameters["inverse_mass_matrix"]
+        (_, parameters), _ = warmup.run(key, start, NUM_WARMUP)
+        return parameters["step_size"], parameters["inverse_mass_matrix"]
 
-    return jax.vmap(one)(jax.random.split(key, NUM_CHAINS))
+    return jax.vmap(one)(jax.random.split(key, NUM_ADAPTED))
 
 
 @compiled
-def program(key, target, num_samples, size, adapted):
-    state, step_size, inverse_mass = adapted
+def program(key, target, num_samples, num_chains, num_draws, adapted):
     kernel = blackjax.nuts.build_kernel()
-    num_kept = max(1, num_samples // NUM_CHAINS)
-    gap = jnp.maximum(1, (size - size // 2) // num_kept)
+    num_kept = max(1, num_samples // num_chains)
+    gap = jnp.maximum(1, (num_draws - num_draws // 2) // num_kept)
+    step_size, inverse_mass = jax.tree.map(
+        lambda leaf: leaf[jnp.arange(num_chains) % NUM_ADAPTED], adapted
+    )
+    start_key, key = jax.random.split(key)
+    start = jax.random.normal(start_key, (num_chains, target.dim))
+    state = jax.vmap(lambda y: blackjax.nuts.init(y, target.logdensity_fn))(start)
 
     def one(key, state, step_size, inverse_mass):
         new, info = kernel(
@@ -52,7 +60,7 @@ def program(key, target, num_samples, size, adapted):
 
     def step(index, carry):
         state, count = carry
-        keys = jax.random.split(jax.random.fold_in(key, index), NUM_CHAINS)
+        keys = jax.random.split(jax.random.fold_in(key, index), num_chains)
         state, num = jax.vmap(one)(keys, state, step_size, inverse_mass)
         return state, count + jnp.sum(num)
 
@@ -61,11 +69,13 @@ def program(key, target, num_samples, size, adapted):
         inner = jax.lax.fori_loop(begin, begin + gap, step, inner)
         return (inner, begin + gap), inner[0].position
 
-    inner = jax.lax.fori_loop(0, size // 2, step, (state, jnp.asarray(0)))
-    ((_, count), _), kept = jax.lax.scan(keep, (inner, jnp.asarray(size // 2)), length=num_kept)
+    begin = num_draws // 2
+    inner = jax.lax.fori_loop(0, begin, step, (state, jnp.asarray(num_chains)))
+    ((_, count), _), kept = jax.lax.scan(keep, (inner, jnp.asarray(begin)), length=num_kept)
     return kept.reshape(-1, target.dim), count
 
 
 def nuts(key, target, num_samples, size, adapted):
-    position, count = program(key, target, num_samples, size, adapted)
+    num_chains, num_draws = chains_of(size[0], num_samples), size[1]
+    position, count = program(key, target, num_samples, num_chains, num_draws, adapted)
     return Result(position, None, None, int(count), int(count))

@@ -1,6 +1,6 @@
 """What every baseline is given: a flat density in the coordinates of a broad Gaussian around it."""
 
-import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,6 +10,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 INFLATION = 1.5
+EACH = "each draw"
+"""As a number of chains: one for each draw, whose last state it is."""
 # galaxy: the prior, N(20, 10²) for the means; log of an inverse gamma (3, 20); log-ratios of a
 # uniform point of the simplex
 PRIORS = {
@@ -81,4 +83,12 @@ def adapted(log_step, acceptance, wanted, iteration):
     return log_step + (acceptance - wanted) / jnp.sqrt(1.0 + iteration / 10.0)
 
 
-compiled = functools.partial(jax.jit, static_argnames=("target", "num_samples"))
+def compiled(fn):
+    """Jitted, with the target and numbers of draws and chains fixed."""
+    names = {"target", "num_samples", "num_chains"} & set(inspect.signature(fn).parameters)
+    return jax.jit(fn, static_argnames=tuple(names))
+
+
+def chains_of(num_chains, num_samples):
+    """Number of chains of a size: as it says, or one for each draw."""
+    return num_samples if num_chains == EACH else num_chains

@@ -1,10 +1,13 @@
 """Adaptive tempered SMC of blackjax from the reference, with MALA or HMC moves.
 
 Temperatures keep the effective sample size of each re-weighting at .9 of the particles; systematic
-resampling; ``size`` moves between temperatures. The step follows the acceptance rate of the
-temperature before it, and HMC (8 leapfrog steps) the variances of the particles. Nothing is tuned
-beforehand. log Z is the sum of the increments; blackjax moves first and re-weights afterwards, so
-the draws of the last temperature have weights.
+resampling; some moves between temperatures, by as many particles as draws, or four times as many,
+which are all draws with weights. The step follows the acceptance rate of the temperature before
+it, and HMC (8 leapfrog steps) the variances of the particles. Nothing is tuned beforehand. log Z
+is the sum of the increments; blackjax moves first and re-weights afterwards, so the draws of the
+last temperature have weights. It evaluates the density anew at each temperature where a move
+begins; what is counted here leaves that out, as if values were carried over, as ours and parallel
+tempering's are.
 """
 
 import blackjax
@@ -17,7 +20,10 @@ from benchmarks.baselines.target import Result, compiled, reference_logdensity
 TARGET_ESS = 0.9
 NUM_LEAPFROG = 8
 MAX_TEMPERATURES = 300
-SIZES = (1, 3, 10, 30, 100)  # MALA moves at each temperature; HMC: a sixth of them, at least one
+SIZES = ((1, 1), (3, 1), (1, 4), (10, 1), (3, 4), (30, 1), (10, 4), (100, 1), (30, 4))
+"""MALA moves at each temperature, and particles for each draw."""
+HMC_SIZES = ((1, 1), (2, 1), (1, 4), (5, 1), (17, 1), (5, 4))
+"""The same for HMC."""
 WANTED = {"mala": 0.57, "hmc": 0.75}
 FIRST = {"mala": 0.1, "hmc": 0.3}
 
@@ -50,9 +56,9 @@ def smc(name):
     init = blackjax.mala.init if name == "mala" else blackjax.hmc.init
 
     @compiled
-    def program(key, target, num_samples, size):
+    def program(key, target, num_chains, num_moves):
         start_key, key = jax.random.split(key)
-        particles = jax.random.normal(start_key, (num_samples, target.dim))
+        particles = jax.random.normal(start_key, (num_chains, target.dim))
 
         def log_likelihood(y):
             value = target.logdensity_fn(y) - reference_logdensity(y)
@@ -63,7 +69,7 @@ def smc(name):
             parameters = {
                 "step_size": jnp.exp(log_step)[None],
                 "variance": jnp.var(state.particles, axis=0)[None],
-                "num_moves": jnp.asarray(size)[None],
+                "num_moves": jnp.asarray(num_moves)[None],
             }
             algorithm = blackjax.adaptive_tempered_smc(
                 reference_logdensity,
@@ -90,13 +96,12 @@ def smc(name):
         return state.particles, jnp.log(state.weights), log_z, count, state.tempering_param
 
     def run(key, target, num_samples, size, _):
-        num_moves = size if name == "mala" else -(-size // 6)
-        position, log_weight, log_z, count, last = program(key, target, num_samples, num_moves)
+        num_moves, num_particles = size[0], size[1] * num_samples
+        position, log_weight, log_z, rounds, last = program(key, target, num_particles, num_moves)
         each = num_moves if name == "mala" else num_moves * NUM_LEAPFROG
-        # at each temperature: the likelihood of each particle, and its first state
-        gradients = int(count) * num_samples * (each + 1)
+        count = num_particles * (1 + int(rounds) * each)
         log_z = float(log_z) if last >= 1 else float("nan")
-        return Result(position, log_weight, log_z, gradients + int(count) * num_samples, gradients)
+        return Result(position, log_weight, log_z, count, count)
 
     return run
 
