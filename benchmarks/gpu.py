@@ -2,8 +2,8 @@
 
 The limit is that of `benchmarks.speed`: one jitted ``lax.scan`` on `two_modes` that evaluates as
 often and draws as many normal numbers. The default's pilot and pool, which do not grow with the
-particles, are a row of their own; its ensemble, like the other methods, is run at every number of
-particles. A row that does not fit into the memory says so, and the next one is tried.
+particles, are a row of their own. Particles are in ensembles of 1,000 side by side, as `sample`
+has them. A row that does not fit into the memory says so, and the next one is tried.
 
 Usage: python -m benchmarks.gpu [--particles 1e3,1e4,1e5,1e6] [--dims 16] [--repeats 5]
 [--methods default,chains,paper] [--any-device] [--output benchmarks/results/gpu.json]
@@ -18,11 +18,12 @@ from pathlib import Path
 
 import jax
 
-from benchmarks.programs import METHODS, ensemble_of, preparation_of, program_of
+from benchmarks.programs import METHODS, ensemble_of, preparation_of, program_of, side_by_side
 from benchmarks.report import chosen, environment, line, write
 from benchmarks.speed import measure, whole_numbers
 from benchmarks.speed_table import table
 from rdmc_jax import problems
+from rdmc_jax.rungs import NUM_PARTICLES
 
 COLUMNS = (
     "program",
@@ -72,12 +73,15 @@ def rows(options):
                 prepared = jax.jit(preparation.run)(jax.random.key(0))
                 size = preparation.width
                 yield measured(preparation, problem.logdensity_fn, dim, size, options.repeats)
+            if prepared is None:
+                one = program_of(name, problem, dim, NUM_PARTICLES)
+            else:
+                one = ensemble_of(problem, dim, NUM_PARTICLES, prepared)
             for size in options.particles:
-                if prepared is None:
-                    program = program_of(name, problem, dim, size)
-                else:
-                    program = ensemble_of(problem, dim, size, prepared)
-                yield measured(program, problem.logdensity_fn, dim, size, options.repeats)
+                num_ensembles = max(1, size // NUM_PARTICLES)
+                program = side_by_side(one, num_ensembles)
+                num = num_ensembles * NUM_PARTICLES
+                yield measured(program, problem.logdensity_fn, dim, num, options.repeats)
 
 
 def cells(record):

@@ -145,6 +145,19 @@ def ensemble_of(problem, dim, num_particles, prepared):
     return Program("default: ensemble", num_particles, run, (prepared,))
 
 
+def side_by_side(program, num_ensembles):
+    """So many ensembles of a program at once, as `rdmc_jax.sample` runs them on an accelerator.
+
+    Each counts its evaluations in 32 bits; together a million particles would not fit in those.
+    """
+
+    def run(key, *arguments):
+        keys = jax.random.split(key, num_ensembles)
+        return jax.vmap(lambda one: program.run(one, *arguments))(keys)
+
+    return program._replace(width=num_ensembles * program.width, run=run)
+
+
 def programs_of(name, problem, dim):
     """The programs of a method, to be called with a key and their arguments."""
     if name == MALA:
