@@ -131,3 +131,15 @@ def test_what_sample_refuses_is_refused_in_its_words():
         rj.sample_many(0, density, {"x": jnp.zeros(1)}, DATA)
     with pytest.raises(TypeError, match=r"must return a scalar .* shape \(1,\)"):
         rj.sample_many(jax.random.key(0), lambda p, d: p["x"], {"x": jnp.zeros(1)}, DATA)
+
+
+def test_the_automatic_method_works_on_many_data_sets():
+    data = {**DATA, "mean": jnp.array([[3.0], [-20.0], [7.0]])}
+    found = run(num_samples=1000, data=data, method=None, max_evals=60, chunk_size=3)
+    assert "noised-pool restart" in found.plan.reason
+    for k, one in enumerate(found):
+        assert one.ess > 500
+        assert abs(one.log_normalizer - float(data["log_z"][k])) < 4 * one.log_normalizer_error
+        weights = np.exp(one.log_weight - np.max(one.log_weight))
+        mean = np.average(one.position["x"][:, 0], weights=weights)
+        assert abs(mean - data["mean"][k, 0]) < 4 / np.sqrt(one.ess)
