@@ -170,7 +170,11 @@ def outward(location: Array, scale: Array, u: Array) -> Array:
 def inward(location: Array, scale: Array, x: Array) -> Array:
     """``u = scale^{-1} (x - location)`` for each row of ``x``: the inverse of `outward`."""
     offset = x - location[None, :]
-    return offset / scale[None, :] if scale.ndim == 1 else jnp.linalg.solve(scale, offset.T).T
+    if scale.ndim == 1:
+        return offset / scale[None, :]
+    # rows of one size first: else pivots are chosen by the units of coordinates, and digits lost
+    unit = jnp.max(jnp.abs(scale), axis=1)
+    return jnp.linalg.solve(scale / unit[:, None], (offset / unit[None, :]).T).T
 
 
 def standardised(logdensity_fn: LogDensityFn, location: Array, scale: Array) -> LogDensityFn:
