@@ -16,6 +16,7 @@ from .resampling import systematic
 from .types import Array, Pool, PRNGKey
 
 NUM_NEIGHBOURHOODS = 64
+"""Cells: enough for each mode to have some, few enough for each to have several particles."""
 
 
 def by_neighbourhood(rng_key: PRNGKey, pool: Pool) -> Pool:
