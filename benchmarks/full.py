@@ -23,6 +23,7 @@ STEPS = {
     **{f"accuracy_{name}": ("accuracy", "--problems", name) for name in accuracy.PROBLEMS},
     **{f"tolerance_{name}": ("tolerance", "--problems", name) for name in tolerance.PROBLEMS},
     "work_precision": ("work_precision", "--seeds", "5", "--resume"),
+    "equal_error": ("equal_error",),
     "separation": ("separation",),
     "scaling": ("scaling",),
     "losses": ("losses",),
