@@ -8,7 +8,8 @@ of SMC with MALA moves (`benchmarks.baselines.tempered`; it gets the reference) 
 and particles up to ``--max-evals``. The ratio says how many times fewer evaluations `sample` needs.
 In brackets the 5 and 95 % quantiles over resampled seeds, with the choice of sizes inside.
 
-Problems: many modes in two dimensions, and modes of unequal widths in more.
+Problems: many modes in two dimensions, and modes of unequal widths in more. Not those with hard
+edges, where blackjax's tempering multiplies a temperature of 0 by the logarithm of 0.
 
 Usage: python -m benchmarks.equal_error [--problems gmm4,...] [--seeds 32] [--num-samples 2000]
 [--max-evals 1500] [--output benchmarks/results/equal_error.json]
@@ -32,8 +33,6 @@ PROBLEMS = {
     "gmm8": problems.gmm8,
     "rings": problems.rings,
     "gmm40": lambda: problems.gmm40(2),
-    "eggbox": problems.eggbox,
-    "shells_2": lambda: problems.shells(2),
     "bananas": problems.bananas,
     "spike_slab_5": lambda: problems.spike_slab(5),
     "unequal_mixture_8": lambda: problems.unequal_mixture(8),
@@ -67,7 +66,8 @@ def measure(name, options):
 
 def cost_of(record, error, seeds):
     """Evaluations times mean squared error; infinite where a run gave no number."""
-    errors = np.array([np.inf if one is None else one for one in record[error]], float)[seeds]
+    errors = np.array([np.nan if one is None else one for one in record[error]], float)[seeds]
+    errors = np.where(np.isfinite(errors), errors, np.inf)
     return np.mean(np.asarray(record["evals"])[seeds]) * np.mean(errors**2)
 
 

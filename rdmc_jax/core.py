@@ -34,6 +34,7 @@ class Plan(NamedTuple):
     generator_names: tuple[str, ...] = ()  # what the pool's origins stand for
     richer: tuple[Method, ...] = ()  # in their order, if the measured weight ESS is too low
     accuracy: Accuracy | None = None  # asked for by a tolerance, and predicted
+    lacking: tuple[str, ...] = ()  # which replicates were given another one's pool too, and why
 
     @property
     def num_particles(self) -> int:

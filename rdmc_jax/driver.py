@@ -34,7 +34,8 @@ def sample(
 
     A pilot finds location and scale; then ensembles of particles run the composed method in
     standardised coordinates. Replicates have pilots and pools of their own, so that their
-    disagreement is evidence. The automatic method is tried on one ensemble that is thrown away:
+    disagreement is evidence; a pool that lacks what another one saw gets that too, before any draw
+    is made (finding R116). The automatic method is tried on one ensemble that is thrown away:
     if the effective sample size of its weights is below half of its draws, the run has 2, 4 or 8
     times as many temperatures. Densities that JAX cannot differentiate are sampled by random walks.
 

@@ -17,6 +17,7 @@ from .core import Plan, Prepared, Result
 from .draws import Draws
 from .generations import Refined, RunFn
 from .progress import reporter
+from .sharing import shared
 from .stages import stages
 from .types import ArrayTree, LogDensityFn, PRNGKey
 
@@ -77,8 +78,10 @@ def run_plan(
 
     Given the method, draws of ensemble e of replicate r depend on its pool, of key
     ``fold_in(fold_in(key, r), 0)``, and on ``fold_in(fold_in(key, r), e + 1)`` only: the first
-    ensembles stay the same when more are asked for. Ctrl-C returns what is finished. With a
-    checkpoint every preparation and ensemble is looked up there before it is run.
+    ensembles stay the same when more are asked for. All pools are made before any draw, so that a
+    replicate whose pool lacks what another one's saw can have that too (`sharing`). Ctrl-C returns
+    what is finished. With a checkpoint every preparation and ensemble is looked up there before it
+    is run.
     """
     begin = time.perf_counter()
     side = _chunks(plan.num_ensembles, plan.num_particles, chunk_size)
@@ -94,12 +97,10 @@ def run_plan(
         store = open_checkpoint(checkpoint, key, logdensity_fn, position, data, config)
     programs = stages(logdensity_fn, position, data, known, mesh=mesh, store=store)
 
-    def prepared_of(replicate: int) -> Prepared:
+    def prepare(replicate: int) -> None:
         own = jax.random.fold_in(jax.random.fold_in(key, replicate), 0)
-        prepared = programs.prepare(f"replicate{replicate}", own, shape)
-        prepares.append(prepared)
-        check_prepared(prepared)
-        return prepared
+        prepares.append(programs.prepare(f"replicate{replicate}", own, shape))
+        check_prepared(prepares[-1])
 
     def thrown_away(replicate: int, number: int, prepared: Prepared, method: Method) -> Result:
         replicate_key = jax.random.fold_in(key, replicate)
@@ -109,17 +110,20 @@ def run_plan(
 
     def results() -> Iterator[tuple[int, Result]]:
         nonlocal plan
-        better: list[Prepared] = []
+        for replicate in range(plan.num_replicates):
+            prepare(replicate)
+        if plan.generator is not None:
+            prepares[:], lacking = shared(prepares)
+            plan = plan._replace(lacking=lacking)
+        used = prepares
         if refined is not None:
-            made = [prepared_of(replicate) for replicate in range(plan.num_replicates)]
-            found = refined.refine(made, thrown_away, report.generation)
-            better = found.prepares
+            found = refined.refine(prepares, thrown_away, report.generation)
+            used = found.prepares
             discarded.extend(found.discarded)
             plan = plan._replace(method=found.method, accuracy=found.accuracy)
-        for replicate in range(plan.num_replicates):
+        for replicate, prepared in enumerate(used):
             replicate_key = jax.random.fold_in(key, replicate)
-            prepared = better[replicate] if better else prepared_of(replicate)
-            if plan.richer and not discarded and not better:
+            if plan.richer and not discarded:
                 keys = jax.random.fold_in(replicate_key, DISCARDED)[None]
                 discarded.extend(programs.ensembles(["discarded"], keys, prepared, plan.method))
                 method, measured = chosen_method(plan, discarded[0])

@@ -33,7 +33,8 @@ def findings(draws: "Draws") -> list[Finding]:
     weights, R105 replicates disagree, R106 inner estimates collapsed, R107 non-finite densities,
     R108 single precision too coarse, R109 only one replicate, R110 budget exceeded, R111 mass that
     one generator of the pool alone met, R112 replicates disagree about where the mass is, R113
-    weights that are not numbers, R114 tolerance not met, R115 pilot too small.
+    weights that are not numbers, R114 tolerance not met, R115 pilot too small, R116
+    searches that saw different modes.
 
     Args:
         draws: the run's record.
@@ -152,7 +153,7 @@ def _weights(draws: "Draws") -> list[Finding]:
         )
         found.append(Finding("R104", text))
     found += _tolerance(draws)
-    return found + _coverage(draws) + _replicates(draws, log_weight, replicate)
+    return found + _searches(draws) + _coverage(draws) + _replicates(draws, log_weight, replicate)
 
 
 def _tolerance(draws: "Draws") -> list[Finding]:
@@ -181,6 +182,18 @@ def _tolerance(draws: "Draws") -> list[Finding]:
         )
         found.append(Finding("R115", text))
     return found
+
+
+def _searches(draws: "Draws") -> list[Finding]:
+    lacking = draws.plan.lacking
+    if not lacking:
+        return []
+    text = (
+        f"searches saw different modes: {', '.join(lacking)}, and was given those points too. What "
+        "one search misses, all may have missed elsewhere. Raise num_replicates, or pass "
+        "known_positions."
+    )
+    return [Finding("R116", text)]
 
 
 def _coverage(draws: "Draws") -> list[Finding]:

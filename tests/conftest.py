@@ -7,6 +7,8 @@ that tests start, in a folder that lives as long as the session.
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 
 import jax
@@ -19,6 +21,16 @@ if OWN:  # in the first process only: workers and subprocesses inherit it
     os.environ[FOLDER], os.environ[SECONDS] = tempfile.mkdtemp(prefix="rdmc_jax_programs_"), "0.5"
     jax.config.update("jax_compilation_cache_dir", os.environ[FOLDER])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", float(os.environ[SECONDS]))
+
+# halves what is left of compilation; a version of XLA that does not know a flag ends the process
+FLAG = "--xla_cpu_use_fusion_emitters=false"
+if OWN and FLAG not in os.environ.get("XLA_FLAGS", ""):
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {FLAG}".strip()
+    trial = [sys.executable, "-c", "import jax; jax.devices('cpu')"]
+    if not subprocess.run(
+        trial, env={**os.environ, "XLA_FLAGS": flags}, capture_output=True, check=False
+    ).returncode:
+        os.environ["XLA_FLAGS"] = flags
 
 os.environ[FAST] = "1"  # inherited, as the folder is
 jax.config.update(FAST.lower(), True)

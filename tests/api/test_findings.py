@@ -104,6 +104,11 @@ def small_pilot(d):
     return asked(d, 0.3, 0.1)
 
 
+def differing_searches(d):
+    lacking = ("replicate 1 lacked 45% of what replicate 0 saw",)
+    return dataclasses.replace(d, plan=d.plan._replace(lacking=lacking))
+
+
 CASES = [
     ("R101", interrupted, ["2000 draws"]),
     ("R102", without_weights, ["no path weights", "sample()"]),
@@ -119,6 +124,7 @@ CASES = [
     ("R113", broken, ["3 of 2000", "nan"]),
     ("R114", not_met, ["0.200", "0.1 was asked", "Raise num_samples"]),
     ("R115", small_pilot, ["pilot too small", "0.100", "replicates"]),
+    ("R116", differing_searches, ["replicate 1 lacked 45%", "was given", "num_replicates"]),
     ("R112", elsewhere, ["where the mass is", "standard errors"]),
 ]
 

@@ -26,7 +26,8 @@ def alone():
 
 
 def started(num_devices, *arguments):
-    flags = f"--xla_force_host_platform_device_count={num_devices}"
+    own = f"--xla_force_host_platform_device_count={num_devices}"
+    flags = " ".join((os.environ.get("XLA_FLAGS", ""), own)).strip()
     paths = os.pathsep.join(sys.path)
     environment = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": paths, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, str(SCRIPT), *map(str, arguments)]
