@@ -15,6 +15,8 @@ from .types import Array
 
 NUM_JUDGED = 512
 """Members that stand for a pool, by a comb over its weights."""
+NUM_PARTS = 8
+"""Of these, one after the other: users may know a hundred thousand positions."""
 NUM_NEAREST = 100
 """Members in the ball around each of them in which those of the other pool are counted."""
 FEW = 4
@@ -47,9 +49,12 @@ def lacked(own: Prepared, other: Prepared) -> float:
     share = np.cumsum(weight) / np.sum(weight)
     comb = (np.arange(NUM_JUDGED) + 0.5) / NUM_JUDGED
     judged = seen[np.searchsorted(share, comb)]
-    radius2 = np.partition(_squared_distances(judged, seen), NUM_NEAREST, axis=1)[:, NUM_NEAREST]
-    num_near = np.sum(_squared_distances(judged, points) <= radius2[:, None], axis=1)
-    return float(np.mean(num_near <= FEW))
+    num_near = []
+    for some in np.split(judged, NUM_PARTS):
+        nearest = np.partition(_squared_distances(some, seen), NUM_NEAREST, axis=1)
+        radius2 = nearest[:, NUM_NEAREST, None]
+        num_near.append(np.sum(_squared_distances(some, points) <= radius2, axis=1))
+    return float(np.mean(np.concatenate(num_near) <= FEW))
 
 
 def _squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
