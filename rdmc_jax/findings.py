@@ -189,8 +189,8 @@ def _searches(draws: "Draws") -> list[Finding]:
     if not lacking:
         return []
     text = (
-        f"searches saw different modes: {', '.join(lacking)}, and was given those points too. What "
-        "one search misses, all may have missed elsewhere. Raise num_replicates, or pass "
+        f"searches saw different modes: {', '.join(lacking)}. Those points were added to its pool, "
+        "but what one search misses, all may have missed elsewhere. Raise num_replicates, or pass "
         "known_positions."
     )
     return [Finding("R116", text)]

@@ -124,7 +124,7 @@ CASES = [
     ("R113", broken, ["3 of 2000", "nan"]),
     ("R114", not_met, ["0.200", "0.1 was asked", "Raise num_samples"]),
     ("R115", small_pilot, ["pilot too small", "0.100", "replicates"]),
-    ("R116", differing_searches, ["replicate 1 lacked 45%", "was given", "num_replicates"]),
+    ("R116", differing_searches, ["replicate 1 lacked 45%", "were added", "num_replicates"]),
     ("R112", elsewhere, ["where the mass is", "standard errors"]),
 ]
 
