@@ -1,9 +1,9 @@
 """Many NUTS chains of blackjax from broad starts, with step sizes and masses of window adaptation.
 
-50 chains are adapted, in 300 steps each (step size, diagonal mass), which is not counted. Chains
-start anew at draws of the reference, with the settings of one of the 50: 50 of them, whose first
-half is thrown away, or one for each draw, which is its last state. Trees are at most 2^8 leapfrog
-steps.
+50 chains are adapted, from draws of the reference and in 300 steps each (step size, diagonal mass),
+which is not counted. These 50 go on with their settings, and the first half of what they do is
+thrown away; or there is one chain for each draw, which is its last state: it starts anew at a draw
+of the reference, with the settings of one of the 50. Trees are at most 2^8 leapfrog steps.
 """
 
 import blackjax
@@ -21,7 +21,7 @@ SIZES = ((50, 40), (50, 120), (EACH, 5), (50, 400), (EACH, 15), (50, 1200), (EAC
 
 @compiled
 def tuned(key, target, num_samples):
-    """Step sizes and inverse masses of some chains after their adaptation."""
+    """Step sizes, inverse masses and positions of some chains after their adaptation."""
 
     def one(key):
         start_key, key = jax.random.split(key)
@@ -29,8 +29,8 @@ def tuned(key, target, num_samples):
             blackjax.nuts, target.logdensity_fn, max_num_doublings=MAX_DOUBLINGS
         )
         start = jax.random.normal(start_key, (target.dim,))
-        (_, parameters), _ = warmup.run(key, start, NUM_WARMUP)
-        return parameters["step_size"], parameters["inverse_mass_matrix"]
+        (state, parameters), _ = warmup.run(key, start, NUM_WARMUP)
+        return parameters["step_size"], parameters["inverse_mass_matrix"], state.position
 
     return jax.vmap(one)(jax.random.split(key, NUM_ADAPTED))
 
@@ -40,11 +40,14 @@ def program(key, target, num_samples, num_chains, num_draws, adapted):
     kernel = blackjax.nuts.build_kernel()
     num_kept = max(1, num_samples // num_chains)
     gap = jnp.maximum(1, (num_draws - num_draws // 2) // num_kept)
-    step_size, inverse_mass = jax.tree.map(
+    step_size, inverse_mass, position = jax.tree.map(
         lambda leaf: leaf[jnp.arange(num_chains) % NUM_ADAPTED], adapted
     )
     start_key, key = jax.random.split(key)
-    start = jax.random.normal(start_key, (num_chains, target.dim))
+    # an adapted step is too long where the reference is much wider than the target: few chains
+    # cannot afford one that is stuck there; many that begin at 50 points would not be many
+    is_new = num_chains > NUM_ADAPTED
+    start = jax.random.normal(start_key, (num_chains, target.dim)) if is_new else position
     state = jax.vmap(lambda y: blackjax.nuts.init(y, target.logdensity_fn))(start)
 
     def one(key, state, step_size, inverse_mass):

@@ -1,12 +1,14 @@
 """The samplers that benchmarks compare with: right laws, log Z and counts."""
 
+from math import gamma
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from benchmarks.baselines import BASELINES, Result, make_target, parallel
-from benchmarks.baselines.target import EACH
+from benchmarks.baselines.target import EACH, Target
 from rdmc_jax import problems
 
 NUM = 1000
@@ -73,6 +75,16 @@ def test_a_gaussian_has_its_moments(case):
     elif result.log_normalizer is not None:
         # .9 of the particles survive each of some six re-weightings: 1/9 each, over NUM draws
         assert abs(result.log_normalizer - LOG_Z) < 4 * np.sqrt(6 / 9 / NUM)
+
+
+def test_no_nuts_chain_is_stuck_where_the_target_is_narrow_and_steep():
+    # exp(-Σ z⁴/4), whose steps are far too long for a start where z is 20: E z² = 2 Γ(¾)/Γ(¼)
+    dim, width = 5, 0.05
+    target = Target(lambda y: -0.25 * jnp.sum((y / width) ** 4), dim, lambda y: y)
+    z = np.asarray(run("NUTS", (50, 40), target).position, float) / width
+    second = 2 * gamma(0.75) / gamma(0.25)
+    assert np.all(np.abs(z.mean(0)) < 4 * np.sqrt(1.5 * second / NUM))
+    assert np.all(np.abs((z**2).mean(0) - second) < 4 * np.sqrt(1.5 * (1 - second**2) / NUM))
 
 
 def test_parallel_tempering_crosses_between_modes():
