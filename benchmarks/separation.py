@@ -177,15 +177,13 @@ def published_records(cases, keys, num_samples):
         for (data, error_of), own, records in zip(cases, tried, found, strict=True):
             error, setting, evals = min(own)
             rest = [published(key, data, num_samples, size, *setting) for key in others]
-            num_levels, num_chains, num_steps, num_start_steps, num_importance = size
-            horizon, inner_step, radius = setting
-            text = f"horizon {horizon:g}, inner step {inner_step:g}, radius {radius:g}, "
-            text += f"{num_levels} levels, {num_chains} chains of {num_steps} steps, "
-            text += f"{num_importance} proposals, start of {num_start_steps} steps"
-            errors = [error, *(error_of(draws.position) for draws in rest)]
-            records.append(
-                {"method": "paper", "setting": text, "evals": evals, "mmd_squared": errors}
+            text = "horizon {:g}, inner step {:g}, radius {:g}, ".format(*setting)
+            text += "{} levels, {} chains of {} steps, start of {} steps, {} proposals".format(
+                *size
             )
+            errors = [error, *(error_of(draws.position) for draws in rest)]
+            record = {"method": "paper", "setting": text, "evals": evals}
+            records.append({**record, "mmd_squared": errors})
         print(f"paper, {size}: done", file=sys.stderr, flush=True)
         jax.clear_caches()  # hundreds of programs need more memory maps than a process may have
     return found

@@ -1,7 +1,10 @@
 """Pictures and tables of `benchmarks.work_precision`."""
 
+import itertools
+
 import numpy as np
 
+from benchmarks.baselines.target import EACH
 from benchmarks.report import markdown
 
 COLORS = {
@@ -42,8 +45,10 @@ def grouped(records):
 
 
 def panel(axes, name, records, error, work):
-    for method, color in COLORS.items():
-        at, values, _ = curve(records, method, error, work)
+    """Dotted: chains of which there is one for each draw."""
+    for (method, color), is_each in itertools.product(COLORS.items(), (False, True)):
+        part = [one for one in records if (EACH in one["size"]) == is_each]
+        at, values, _ = curve(part, method, error, work)
         if not at.size:
             continue
         middle = [np.mean(one) for one in values]
@@ -53,10 +58,11 @@ def panel(axes, name, records, error, work):
             at,
             middle,
             color=color,
+            linestyle=":" if is_each else "-",
             marker="o",
             markersize=6 if is_ours else 3,
             linewidth=2 if is_ours else 1,
-            label=method,
+            label=None if is_each else method,
             zorder=3 if is_ours else 2,
         )
         axes.fill_between(at, np.maximum(low, 1e-4), high, color=color, alpha=0.1, lw=0)
