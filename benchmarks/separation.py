@@ -45,10 +45,8 @@ HORIZONS = (1.0, 2.0, 3.0)
 # levels, chains, steps of each, Langevin steps of the start, proposals
 SIZES = ((8, 4, 2, 8, 16), (12, 8, 4, 16, 64), (24, 16, 4, 64, 64), (24, 32, 8, 64, 256))
 OURS = ({}, {"tolerance": 0.1})
-# of the inner Langevin chains, over the variance of a mode's inner posterior
-INNER_STEPS = (0.15, 0.5)
-# deviation of the points that the start of rdMC begins from, before the noise of the horizon
-RADII = (5.0, 20.0)
+INNER_STEPS = (0.15, 0.5)  # over the variance of a mode's inner posterior
+RADII = (5.0, 20.0)  # deviation of the points that the start begins from, before the noise
 
 
 def logdensity_fn(x, data):
@@ -225,9 +223,9 @@ def main():
     parser.add_argument("--output", type=Path)
     parser.add_argument("--picture", type=Path)
     options = parser.parse_args()
-    settings = {"num_seeds": options.seeds, "num_samples": options.num_samples}
-    report = {**environment(), "settings": settings, "targets": []}
     num = options.num_samples
+    settings = {"num_seeds": options.seeds, "num_samples": num}
+    report = {**environment(), "settings": settings, "targets": []}
     keys = [jax.random.key(seed) for seed in range(options.seeds)]
     made = [(problem, data, *case_of(problem, num)) for problem, data in targets()]
     cases = [(data, error_of) for _, data, error_of, _ in made]
