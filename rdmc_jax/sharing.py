@@ -17,10 +17,11 @@ NUM_JUDGED = 512
 """Members that stand for a pool, by a comb over its weights."""
 NUM_PARTS = 8
 """Of these, one after the other: users may know a hundred thousand positions."""
-NUM_NEAREST = 100
-"""Members in the ball around each of them in which those of the other pool are counted."""
-FEW = 4
-"""As many there, or fewer, are a lack."""
+NEAREST = (20, 0.04)
+"""Members in the ball around each of them in which those of the other pool are counted: so many, or
+this share of all if that is more."""
+FEW = 0.04
+"""Of these, so few of the other pool are a lack."""
 NUM_COMPARED = 3
 SMALL = 0.1
 """Share of a pool's weight whose lack is left to the weights: members come in clumps where chains
@@ -35,8 +36,8 @@ def lacked(own: Prepared, other: Prepared) -> float:
         other: of another one.
 
     Returns:
-        Weight of the members of the other pool in whose neighbourhood, the ball that holds their
-        100 nearest there, the own pool has four members at most.
+        Weight of the members of the other pool in whose neighbourhood, the ball that holds the 4 %
+        of that pool (20 members or more) that are nearest, the own pool has 4 % of as many at most.
     """
     seen = np.asarray(other.pool.position, np.float64)
     log_weight = np.asarray(other.pool.log_weight, np.float64)
@@ -44,17 +45,18 @@ def lacked(own: Prepared, other: Prepared) -> float:
     points = np.asarray(_inside(other, own), np.float64)[is_own]
     weight = np.exp(log_weight - np.max(log_weight))
     seen, weight = seen[weight > 0], weight[weight > 0]
-    if weight.size <= NUM_NEAREST:
+    num_nearest = max(NEAREST[0], round(NEAREST[1] * weight.size))
+    if weight.size <= num_nearest:
         return 0.0
     share = np.cumsum(weight) / np.sum(weight)
     comb = (np.arange(NUM_JUDGED) + 0.5) / NUM_JUDGED
     judged = seen[np.searchsorted(share, comb)]
     num_near = []
     for some in np.split(judged, NUM_PARTS):
-        nearest = np.partition(_squared_distances(some, seen), NUM_NEAREST, axis=1)
-        radius2 = nearest[:, NUM_NEAREST, None]
+        nearest = np.partition(_squared_distances(some, seen), num_nearest, axis=1)
+        radius2 = nearest[:, num_nearest, None]
         num_near.append(np.sum(_squared_distances(some, points) <= radius2, axis=1))
-    return float(np.mean(np.concatenate(num_near) <= FEW))
+    return float(np.mean(np.concatenate(num_near) <= FEW * num_nearest))
 
 
 def _squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
