@@ -51,6 +51,7 @@ def measure(name, options):
     """One record for each method and size."""
     problem = PROBLEMS[name]()
     target = make_target(problem)
+    commit = environment()["versions"]["commit"]
     for method, sizes in SIZES.items():
         jax.clear_caches()
         for size in sizes:
@@ -62,8 +63,9 @@ def measure(name, options):
             ]
             errors = [errors_of(problem, Truth(None, None, {}), run) for run in runs]
             evals = [run.evals_per_sample for run in runs]
-            record = {"problem": name, "method": method, "size": str(size), "evals": evals}
-            yield record | {error: [one[error] for one in errors] for error in ERRORS}
+            record = {"problem": name, "method": method, "size": str(size), "commit": commit}
+            record |= {error: [one[error] for one in errors] for error in ERRORS}
+            yield record | {"evals": evals}
             if np.mean(evals) * 3 > options.max_evals:  # the next size is three times as dear
                 break
 

@@ -70,6 +70,7 @@ def measure(name, num_seeds, num_samples):
             arguments = (problem, target, num_samples, size, parameters)
             run(jax.random.key(998), *arguments)
             record = {"problem": name, "method": method, "size": str(size), "runs": []}
+            record["commit"] = environment()["versions"]["commit"]
             for seed in range(num_seeds):
                 begin = time.process_time()
                 outcome = run(jax.random.key(seed), *arguments)

@@ -23,6 +23,7 @@ this share of all if that is more."""
 FEW = 0.04
 """Of these, so few of the other pool are a lack."""
 NUM_COMPARED = 3
+"""Replicates whose pools each looks at: all by default."""
 SMALL = 0.1
 """Share of a pool's weight whose lack is left to the weights: members come in clumps where chains
 are short, and on thin rings 8 % of the weight lie in clumps where the other pool has few."""
