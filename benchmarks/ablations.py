@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import rdmc_jax as rj
-from benchmarks.accuracy import PROBLEMS
+from benchmarks.cases import PROBLEMS
 from benchmarks.report import chosen, environment, line, markdown, write
 from rdmc_jax import rungs
 from rdmc_jax.core import Plan, ensemble, prepare

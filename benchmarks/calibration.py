@@ -27,8 +27,8 @@ import numpy as np
 from scipy.stats import binom
 
 import rdmc_jax as rj
-from benchmarks.accuracy import rows_of
 from benchmarks.report import chosen, environment, line, markdown, write
+from benchmarks.truth import rows_of
 from rdmc_jax import problems
 
 LEVEL = 0.95

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.accuracy import PROBLEMS
+from benchmarks.cases import PROBLEMS
 from benchmarks.report import ROOT, chosen, environment, line, markdown, write
 
 CHOSEN = ("gmm4", "galaxy_equal", "two_modes_64")
@@ -25,7 +25,7 @@ begin = time.perf_counter()
 import jax, jax.numpy
 import rdmc_jax
 seconds = {"import": time.perf_counter() - begin}
-from benchmarks.accuracy import PROBLEMS
+from benchmarks.cases import PROBLEMS
 problem = PROBLEMS[sys.argv[1]]()
 for seed, name in enumerate(("first", "second")):
     begin = time.perf_counter()

@@ -20,11 +20,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from benchmarks.accuracy import rows_of
 from benchmarks.baselines import make_target
 from benchmarks.contenders import METHODS
 from benchmarks.report import chosen, environment, line, markdown, write
-from benchmarks.truth import Truth, errors_of
+from benchmarks.truth import Truth, errors_of, rows_of
 from rdmc_jax import problems
 
 CASES = {

@@ -46,6 +46,12 @@ def markdown(columns, rows):
     return "\n".join(map(line, [columns, ["---"] * len(columns), *rows]))
 
 
+def codes_text(findings):
+    """Each code with the number of seeds that had it."""
+    codes = [code for one in findings for code in one]
+    return ", ".join(f"{code} x{codes.count(code)}" for code in sorted(set(codes))) or "none"
+
+
 def strict(value):
     """The record with None for what JSON has no number for."""
     if isinstance(value, dict):

@@ -32,9 +32,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import rdmc_jax
-from benchmarks.accuracy import modes_record
 from benchmarks.report import chosen, environment, line, strict, write
 from benchmarks.scaling_picture import cells, picture, table
+from benchmarks.truth import modes_record
 from rdmc_jax import problems
 from rdmc_jax.problems.gaussian_mixture import gaussian_mixture
 

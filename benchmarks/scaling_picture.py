@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from benchmarks.accuracy import codes_text
-from benchmarks.report import markdown
+from benchmarks.report import codes_text, markdown
 
 PANELS = (
     ("dimension", ("two_modes", "many_well", "phi4_chain")),

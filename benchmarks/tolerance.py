@@ -21,8 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import rdmc_jax
-from benchmarks.accuracy import NUM_REPEATS, QUANTILE, mode_floor, rows_of, total_variation
 from benchmarks.report import chosen, environment, line, markdown, write
+from benchmarks.truth import NUM_REPEATS, QUANTILE, mode_floor, rows_of, total_variation
 from rdmc_jax import metrics, problems
 
 PROBLEMS = {

@@ -6,10 +6,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.accuracy import NUM_REPEATS, QUANTILE, mode_floor, rows_of
 from rdmc_jax import metrics
 
 NUM_REFERENCE = 10_000
+NUM_PROJECTIONS = 64
+NUM_REPEATS = 20
+NUM_MULTINOMIAL = 20_000
+QUANTILE = 0.95
+
+
+def rows_of(position):
+    """Flatten draws to one row each, shape (num_samples, dim)."""
+    leaves = jax.tree.leaves(position)
+    return jnp.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in leaves], axis=1)
 
 
 class Truth(NamedTuple):
@@ -62,3 +71,80 @@ def errors_of(problem, truth, outcome):
             )
         )
     return record
+
+
+def estimated_mode_weights(problem, draws):
+    """Weighted share of each mode, shape (num_modes,)."""
+    modes = np.asarray(jax.vmap(problem.mode_fn)(draws.position))
+    return np.bincount(modes, draws.weights, minlength=len(problem.mode_weights))
+
+
+def total_variation(estimate, truth):
+    return 0.5 * np.sum(np.abs(estimate - truth), axis=-1)
+
+
+def mode_floor(truth, num_draws):
+    """Quantile of the error of exact draws."""
+    counts = np.random.default_rng(0).multinomial(num_draws, truth, size=NUM_MULTINOMIAL)
+    return float(np.quantile(total_variation(counts / num_draws, truth), QUANTILE))
+
+
+def modes_record(problem, runs):
+    if problem.mode_weights is None:
+        return None
+    truth = problem.mode_weights / problem.mode_weights.sum()
+    estimates = np.stack([estimated_mode_weights(problem, draws) for draws in runs])
+    ess = [draws.ess for draws in runs]
+    return {
+        "weights": estimates.tolist(),
+        "truth": truth.tolist(),
+        "average": float(total_variation(estimates.mean(0), truth)),
+        "average_floor": mode_floor(truth, max(1, round(sum(ess)))),
+        "per_seed": total_variation(estimates, truth).tolist(),
+        "per_seed_floor": mode_floor(truth, max(1, round(np.mean(ess)))),
+    }
+
+
+def log_weights(draws):
+    """Log of the normalised weights, which are equal where no draw has any."""
+    with np.errstate(divide="ignore"):
+        return np.log(draws.weights)
+
+
+def distances(x, y, log_weight=None):
+    """KS over the coordinates, sliced KS and sliced W2 of two clouds of rows."""
+    key = jax.random.key(0)
+    options = {"num_projections": NUM_PROJECTIONS, "x_log_weight": log_weight}
+    return (
+        float(metrics.kolmogorov_smirnov(x, y, x_log_weight=log_weight)),
+        float(metrics.sliced_kolmogorov_smirnov(key, x, y, **options)),
+        float(metrics.sliced_wasserstein(key, x, y, **options)),
+    )
+
+
+def distances_record(problem, runs):
+    if problem.sample is None:
+        return None
+    reference_key, floor_key = jax.random.split(jax.random.key(2**31))
+    draw = jax.jit(problem.sample, static_argnums=1)
+    reference = rows_of(draw(reference_key, NUM_REFERENCE))
+    scale = jnp.std(reference, axis=0)
+    reference = reference / scale
+    values = [
+        distances(rows_of(draws.position) / scale, reference, log_weights(draws)) for draws in runs
+    ]
+    num_exact = max(2, round(np.mean([draws.ess for draws in runs])))
+    floors = [
+        distances(rows_of(draw(key, num_exact)) / scale, reference)
+        for key in jax.random.split(floor_key, NUM_REPEATS)
+    ]
+    names = ("ks", "sliced_ks", "sliced_w2")
+    return {
+        name: {
+            "per_seed": [value[k] for value in values],
+            "mean": float(np.mean([value[k] for value in values])),
+            "floor_mean": float(np.mean([floor[k] for floor in floors])),
+            "floor": float(np.quantile([floor[k] for floor in floors], QUANTILE)),
+        }
+        for k, name in enumerate(names)
+    }

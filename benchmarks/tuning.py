@@ -32,8 +32,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.accuracy import rows_of
 from benchmarks.report import chosen, environment, line, markdown, write
+from benchmarks.truth import rows_of
 from benchmarks.tunable import (
     ESTIMATORS,
     NUM_PARTICLES,

@@ -9,9 +9,10 @@ too; `sample` gets an example position.
 For each problem, method, size and seed: absolute error of log Z; total variation of the mode
 weights; largest Kolmogorov-Smirnov distance over the coordinates, where there are exact draws;
 evaluations per draw (the larger of density and gradient counts, pilots and pools included);
-seconds of a compiled run, by the wall and of the processors, and of the first run of that method,
-which compiles. The floor is what as
-many exact draws read (95 % quantile). Rows of the output file are kept with ``--resume``.
+seconds of a run that compiles nothing (of the same key once more, if another run needed other
+programs), by the wall and of the processors, and of the first run of that method, which compiles.
+The floor is what as many exact draws read (95 % quantile). Rows of the output file are kept with
+``--resume``.
 
 Usage: python -m benchmarks.work_precision [--problems gmm4,...] [--methods sample,NUTS,...]
 [--seeds 3] [--num-samples 2000] [--max-evals 2000] [--resume]
@@ -19,6 +20,7 @@ Usage: python -m benchmarks.work_precision [--problems gmm4,...] [--methods samp
 """
 
 import argparse
+import functools
 import json
 import sys
 import time
@@ -30,6 +32,7 @@ import numpy as np
 from benchmarks.baselines import make_target, untuned
 from benchmarks.contenders import METHODS
 from benchmarks.report import chosen, environment, write
+from benchmarks.timing import timed
 from benchmarks.truth import errors_of, truth_of
 from benchmarks.work_precision_picture import pictures, table
 from rdmc_jax import problems
@@ -69,9 +72,8 @@ def measure(name, problem, method, done, options):
                 begin = time.perf_counter()
                 run(jax.random.key(998), *arguments)
                 first_seconds = time.perf_counter() - begin
-            begin, begin_cpu = time.perf_counter(), time.process_time()
-            outcome = run(jax.random.key(seed), *arguments)
-            seconds, cpu = time.perf_counter() - begin, time.process_time() - begin_cpu
+            once = timed(functools.partial(run, jax.random.key(seed), *arguments))
+            outcome = once.result
             evals.append(outcome.evals_per_sample)
             yield {
                 "problem": name,
@@ -80,8 +82,9 @@ def measure(name, problem, method, done, options):
                 "seed": seed,
                 "commit": commit,
                 "evals_per_sample": outcome.evals_per_sample,
-                "seconds": seconds,
-                "cpu_seconds": cpu,
+                "seconds": once.wall,
+                "cpu_seconds": once.cpu,
+                "num_compiled": once.num_compiled,
                 "seconds_first": first_seconds,
                 "errors": errors_of(problem, truth, outcome),
                 "floors": truth.floors,

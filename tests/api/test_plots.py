@@ -58,8 +58,7 @@ GAUSSIAN = RNG.normal(size=(NUM, 2)).astype(np.float32)
 def two_clusters():
     """Weighted draws of .2 N((-5, 100), .5² 20²) + .8 N((5, 400), 1² 5²)."""
     right, left = np.array([5.0, 400.0]), np.array([-5.0, 100.0])
-    z = GAUSSIAN
-    x = np.where(IS_RIGHT[:, None], right + z * [1.0, 5.0], left + z * [0.5, 20.0])
+    x = np.where(IS_RIGHT[:, None], right + GAUSSIAN * [1.0, 5.0], left + GAUSSIAN * [0.5, 20.0])
     return record(x.astype(np.float32), LOG_WEIGHT)
 
 
@@ -70,8 +69,7 @@ def gaussian_draws():
 
 
 def with_weights(d, log_weight):
-    made = record(d.position, log_weight, d.replicate)
-    return dataclasses.replace(made, info=d.info)
+    return dataclasses.replace(record(d.position, log_weight, d.replicate), info=d.info)
 
 
 def visible(figure):
@@ -85,14 +83,11 @@ def drawn(figure, tmp_path):
 
 
 def weightless(d):
-    nan = float("nan")
-    log_weight = np.full_like(d.log_weight, nan)
-    return dataclasses.replace(d, weighted=False, log_weight=log_weight, log_normalizer=nan)
+    log_weight = np.full_like(d.log_weight, np.nan)
+    return dataclasses.replace(d, weighted=False, log_weight=log_weight, log_normalizer=np.nan)
 
 
-def test_points_have_the_area_of_their_weight_and_the_colour_of_their_cluster(
-    two_clusters, tmp_path
-):
+def test_points_show_their_weight_and_their_cluster(two_clusters, tmp_path):
     figure = plots.pair_plot(two_clusters, truth=two_clusters.position)
     drawn(figure, tmp_path)
     assert len(figure.axes) == 4 and len(visible(figure)) == 3

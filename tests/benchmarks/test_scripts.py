@@ -2,10 +2,13 @@
 
 import re
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from benchmarks import full, losses, tables
 from benchmarks.contenders import METHODS
+from benchmarks.timing import timed
 
 SCRIPTS = {
     path.stem
@@ -35,3 +38,20 @@ def test_losses_ask_for_sizes_that_the_methods_have():
         kinds = [list(map(type, method.sizes[0]))] if known is None else []
         for size in sizes:
             assert size in known if known else list(map(type, size)) in kinds
+
+
+def test_seconds_are_those_of_a_call_that_compiles_nothing():
+    calls = []
+
+    def call(fn):
+        calls.append(fn)
+        return fn(jnp.arange(3.0))
+
+    program = jax.jit(lambda x: jnp.sum(x**3) / 7)
+    first = timed(lambda: call(program))
+    assert first.num_compiled == 0 and len(calls) == 2 and first.result == pytest.approx(9 / 7)
+    timed(lambda: call(program))
+    assert len(calls) == 3
+    # one that is new every time always compiles, and says so
+    always = timed(lambda: call(jax.jit(lambda x: jnp.sum(x**3) / len(calls))))
+    assert always.num_compiled > 0 and always.wall > 0
