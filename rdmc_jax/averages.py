@@ -10,6 +10,7 @@ from .border import EXACT
 from .types import Array, Pool
 
 BLOCK = 128
+_Left = tuple[Array, Array, Array, Array]
 
 
 def squared_distance(x: Array, position: Array, unit: Array) -> Array:
@@ -124,17 +125,29 @@ def stop_levels(
     Returns:
         Level of each particle, shape (num_particles,).
     """
-    begin, last = jnp.asarray(first, jnp.int32), paths.shape[0] - 1
+    num_sigmas, num_particles, _ = paths.shape
+    begin, last = jnp.asarray(first, jnp.int32), num_sigmas - 1
+    block = min(BLOCK, num_particles)
+    places = jnp.arange(-(-num_particles // block) * block)
 
-    def one(path: Array) -> Array:
-        def body(carry: tuple[Array, Array]) -> tuple[Array, Array]:
-            level, _ = carry
-            stopped = _kernel_ess(path[level], sigmas[level], pool) < threshold
-            stopped = stopped | (level == last)
-            return jnp.where(stopped, level, level + 1), stopped
+    def one_level(carry: _Left) -> _Left:
+        level, left, num_left, stop = carry
 
-        none = jnp.zeros((), bool)
-        return jax.lax.while_loop(lambda carry: ~carry[1], body, (begin, none))[0]
+        def look(number: Array, goes_on: Array) -> Array:
+            some = jax.lax.dynamic_slice_in_dim(left, number * block, block)
+            ess = jax.vmap(lambda x: _kernel_ess(x, sigmas[level], pool))(paths[level, some])
+            return jax.lax.dynamic_update_slice_in_dim(
+                goes_on, ~(ess < threshold), number * block, 0
+            )
 
-    # each block goes on until the last of its own particles has stopped
-    return jax.lax.map(one, jnp.swapaxes(paths, 0, 1), batch_size=BLOCK)
+        goes_on = jax.lax.fori_loop(0, -(-num_left // block), look, jnp.zeros(places.size, bool))
+        goes_on = goes_on & (places < num_left) & (level < last)
+        stop = stop.at[left].add(goes_on.astype(stop.dtype))
+        # no work for those that have stopped: the others move up
+        left = left[jnp.nonzero(goes_on, size=places.size, fill_value=0)[0]]
+        return level + 1, left, jnp.sum(goes_on, dtype=jnp.int32), stop
+
+    everyone = jnp.asarray(num_particles, jnp.int32)
+    stop = jnp.full((num_particles,), begin, jnp.int32)
+    carry = (begin, (places % num_particles).astype(jnp.int32), everyone, stop)
+    return jax.lax.while_loop(lambda carry: carry[2] > 0, one_level, carry)[3]
