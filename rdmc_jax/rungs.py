@@ -46,8 +46,8 @@ class Rung(NamedTuple):
 RUNGS: tuple[Rung, ...] = (
     Rung(PilotSize(2, 32, 12, 16, 256, 24), 128, 16, 8, 0),
     Rung(PilotSize(4, 128, 6, 16, 1024, 12), 256, 32, 16, 512),
-    Rung(PilotSize(3, 128, 16, 128, 1024, 48), 512, 64, 64, 512),
-    Rung(PilotSize(3, 128, 16, 128, 2048, 64), 1024, 64, 128, 512),
+    Rung(PilotSize(3, 128, 16, 512, 1024, 48), 512, 64, 64, 512),
+    Rung(PilotSize(3, 128, 16, 512, 2048, 64), 1024, 64, 128, 512),
 )
 """With a gradient; a step costs about three times the one before."""
 GRADIENT_FREE_RUNGS: tuple[Rung, ...] = (
