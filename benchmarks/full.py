@@ -29,6 +29,7 @@ STEPS = {
     "losses": ("losses",),
     "speed": ("speed",),
     "calibration": ("calibration",),
+    "random_mixtures": ("random_mixtures",),
     "blind_spot": ("blind_spot",),
     "ablations": ("ablations",),
     "tuning": ("tuning",),
