@@ -69,13 +69,15 @@ def test_variances_are_shrunk_to_the_ensemble_s_and_correlations_to_none():
         np.testing.assert_allclose(found[k], truth, rtol=1e-3, atol=1e-5)
 
 
-def test_particles_stop_at_the_first_level_that_too_few_members_support():
+@pytest.mark.parametrize("num", [6, 300])  # less than a block of particles, and two and a half
+def test_particles_stop_at_the_first_level_that_too_few_members_support(num):
     pool, sigmas = fixed_pool(), jnp.asarray([8.0, 2.0, 0.5, 0.1, 0.01])
     rng = np.random.default_rng(1)
-    start = np.asarray(pool.position)[rng.integers(NUM_POINTS, size=6)]
-    paths = start + np.asarray(sigmas)[:, None, None] * rng.normal(size=(5, 6, 2))
+    start = np.asarray(pool.position)[rng.integers(NUM_POINTS, size=num)]
+    paths = start + np.asarray(sigmas)[:, None, None] * rng.normal(size=(5, num, 2))
     paths = jnp.asarray(paths, jnp.float32)
-    ess = np.stack([pooled_moments(paths[k], jnp.full((6,), sigmas[k]), pool)[1] for k in range(5)])
+    ess = [pooled_moments(paths[k], jnp.full((num,), sigmas[k]), pool)[1] for k in range(5)]
+    ess = np.stack(ess)
     for threshold in (8.0, 30.0):
         below = ess < threshold
         expected = np.where(below.any(0), below.argmax(0), 4)
