@@ -9,15 +9,17 @@ run each at the defaults.
 A mode is missed where the draws have less than a tenth of its weight. Each row: runs that found
 all modes, and the root mean square error of log Z and the mean error of the mode weights of these
 (with what 95 of 100 clouds of exact draws read); modes missed, by width; mass missed on average;
-and of the runs that missed something, how many say that something is wrong (any finding).
+how many of the runs that missed something have any finding, and how many of the others. With
+``--candidates`` the default's pilot is given another number of candidates in each search.
 
 Usage: python -m benchmarks.random_mixtures [--dims 2,5,8,15,20] [--ratios 1,2,4] [--mixtures 8]
-[--num-samples 2000] [--output benchmarks/results/random_mixtures.json]
+[--candidates 128] [--num-samples 2000] [--output benchmarks/results/random_mixtures.json]
 """
 
 import argparse
 import sys
 from pathlib import Path
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +28,7 @@ import numpy as np
 import rdmc_jax
 from benchmarks.report import environment, line, markdown, write
 from benchmarks.truth import mode_floor, total_variation
+from rdmc_jax import planning, rungs
 
 NUM_MODES = 5
 SPREAD = 3.0
@@ -39,7 +42,8 @@ COLUMNS = (
     "modes of these (floor)",
     "missed, by width from 1 on",
     "mass missed",
-    "of these runs flagged",
+    "flagged: of runs that missed, of the others",
+    "candidates",
     "evals",
 )
 
@@ -86,7 +90,7 @@ def modes_of(x, data):
 
 def exact_weights(centres, factors, data):
     rng = np.random.default_rng(2**31)
-    number = rng.integers(NUM_MODES, size=NUM_EXACT)
+    number = np.repeat(np.arange(NUM_MODES), NUM_EXACT // NUM_MODES)
     z = rng.normal(size=(NUM_EXACT, centres.shape[1]))
     x = centres[number] + np.einsum("nij,nj->ni", factors[number], z)
     modes = np.asarray(modes_of(jnp.asarray(x, jnp.float32), data))
@@ -116,11 +120,22 @@ def run(dim, ratio, seed, num_samples):
     }
 
 
+def with_candidates(rung, number):
+    """The rung with another number of candidates for each start of a search."""
+    if number is None or rung.pilot_size is None:
+        return rung
+    return rung._replace(pilot_size=rung.pilot_size._replace(num_candidates=number))
+
+
 def measure(dim, ratio, options):
-    runs = [run(dim, ratio, seed, options.num_samples) for seed in range(options.mixtures)]
+    ladder = tuple(with_candidates(rung, options.candidates) for rung in rungs.RUNGS)
+    with mock.patch.object(planning, "RUNGS", ladder):
+        runs = [run(dim, ratio, seed, options.num_samples) for seed in range(options.mixtures)]
+        rung, _ = planning.choose_rung(dim, options.num_samples, 2, None)
     return {
         "dim": dim,
         "ratio": ratio,
+        "candidates": rung.pilot_size.num_candidates,
         "commit": environment()["versions"]["commit"],
         "runs": runs,
     }
@@ -129,8 +144,12 @@ def measure(dim, ratio, options):
 def cells(record):
     runs = record["runs"]
     whole = [one for one in runs if not any(one["is_missed"])]
+    partial = [one for one in runs if any(one["is_missed"])]
     missed = np.sum([one["is_missed"] for one in runs], axis=0)
-    flagged = sum(bool(one["findings"]) for one in runs if any(one["is_missed"]))
+    flagged = [
+        f"{sum(bool(one['findings']) for one in some)} of {len(some)}" if some else "–"
+        for some in (partial, whole)
+    ]
 
     def mean(name, of=runs):
         return np.mean([one[name] for one in of])
@@ -147,7 +166,8 @@ def cells(record):
         modes,
         " ".join(map(str, missed)) if missed.any() else "none",
         f"{mean('mass_missed'):.2f}" if missed.any() else "0",
-        f"{flagged} of {len(runs) - len(whole)}" if missed.any() else "–",
+        ", ".join(flagged),
+        str(record["candidates"]),
         f"{mean('evals_per_sample'):.0f}",
     ]
 
@@ -161,6 +181,7 @@ def main():
     parser.add_argument("--dims", default="2,5,8,15,20")
     parser.add_argument("--ratios", default="1,2,4")
     parser.add_argument("--mixtures", type=int, default=8)
+    parser.add_argument("--candidates", type=int, help="in each search of the pilot")
     parser.add_argument("--num-samples", type=int, default=2000)
     parser.add_argument("--output", type=Path, help="JSON file, written after each row")
     options = parser.parse_args()

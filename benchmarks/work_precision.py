@@ -9,8 +9,9 @@ too; `sample` gets an example position.
 For each problem, method, size and seed: absolute error of log Z; total variation of the mode
 weights; largest Kolmogorov-Smirnov distance over the coordinates, where there are exact draws;
 evaluations per draw (the larger of density and gradient counts, pilots and pools included);
-seconds of a run that compiles nothing (of the same key once more, if another run needed other
-programs), by the wall and of the processors, and of the first run of that method, which compiles.
+seconds of a run that compiles nothing (of the same key again, if it needed other programs than the
+keys before it; ``seconds_cold`` are those of the first time), by the wall and of the processors,
+and of the first run of that method, which compiles.
 The floor is what as many exact draws read (95 % quantile). Rows of the output file are kept with
 ``--resume``.
 
@@ -84,6 +85,7 @@ def measure(name, problem, method, done, options):
                 "evals_per_sample": outcome.evals_per_sample,
                 "seconds": once.wall,
                 "cpu_seconds": once.cpu,
+                "seconds_cold": once.cold,
                 "num_compiled": once.num_compiled,
                 "seconds_first": first_seconds,
                 "errors": errors_of(problem, truth, outcome),

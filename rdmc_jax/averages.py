@@ -10,7 +10,7 @@ from .border import EXACT
 from .types import Array, Pool
 
 BLOCK = 128
-_Left = tuple[Array, Array, Array, Array]
+_Descent = tuple[Array, Array, Array, Array]
 
 
 def squared_distance(x: Array, position: Array, unit: Array) -> Array:
@@ -130,7 +130,7 @@ def stop_levels(
     block = min(BLOCK, num_particles)
     places = jnp.arange(-(-num_particles // block) * block)
 
-    def one_level(carry: _Left) -> _Left:
+    def one_level(carry: _Descent) -> _Descent:
         level, left, num_left, stop = carry
 
         def look(number: Array, goes_on: Array) -> Array:
@@ -143,7 +143,7 @@ def stop_levels(
         goes_on = jax.lax.fori_loop(0, -(-num_left // block), look, jnp.zeros(places.size, bool))
         goes_on = goes_on & (places < num_left) & (level < last)
         stop = stop.at[left].add(goes_on.astype(stop.dtype))
-        # no work for those that have stopped: the others move up
+        # those that go on move up, so that those that have stopped need no block of their own
         left = left[jnp.nonzero(goes_on, size=places.size, fill_value=0)[0]]
         return level + 1, left, jnp.sum(goes_on, dtype=jnp.int32), stop
 

@@ -29,7 +29,7 @@ from .memo import memoised
 from .metric import average_factor
 from .moments import deviation_of
 from .resampling import systematic
-from .searching import NUM_EXPLAINING, around, evaluations_of_search
+from .searching import NUM_EXPLAINING, affordable, around, evaluations_of_search
 from .tilted import Tilted, adapted, retarget, tilted_logdensity
 from .types import Array, Evaluations, LogDensityFn, PRNGKey
 
@@ -75,7 +75,8 @@ def climbing_pilot(
             local scale; later ones go on from the best points and start anew around all.
         num_starts: points that climb in each round.
         num_climbs: Newton steps of each.
-        num_candidates: for each start of a later round; the least explained is taken.
+        num_candidates: for each start of a later round; the least explained is taken. Fewer in
+            more than 128 dimensions, see `searching.affordable`.
         num_chains: chains, the number of points returned.
         num_steps: MALA steps of each.
 
@@ -127,7 +128,7 @@ def climbing_pilot(
                     best,
                     width,
                     num_new=num_starts - num_continued,
-                    num_candidates=num_candidates,
+                    num_candidates=affordable(num_candidates, dim),
                 ),
             )
             starts = jnp.concatenate([best[:num_continued], new])
@@ -189,7 +190,8 @@ def pilot_evaluations(
     num_new = num_starts - int(CONTINUED * num_starts)
     searches = num_rounds - 1
     placed = num_starts * NUM_SHRINKS
-    placed += searches * evaluations_of_search(num_new, num_candidates, num_starts, gradients)
+    tried = affordable(num_candidates, dim)
+    placed += searches * evaluations_of_search(num_new, tried, num_starts, gradients)
     looks = searches * min(num_starts, NUM_EXPLAINING) * (gradients - 1)
     moves += gradients  # the first look at the position
     return Evaluations(climbs * densities + moves + placed, climbs * gradients + moves + looks)

@@ -49,7 +49,7 @@ RUNGS: tuple[Rung, ...] = (
     Rung(PilotSize(3, 128, 16, 512, 1024, 48), 512, 64, 64, 512),
     Rung(PilotSize(3, 128, 16, 512, 2048, 64), 1024, 64, 128, 512),
 )
-"""With a gradient; a step costs about three times the one before."""
+"""With a gradient; a step costs two to four times the one before."""
 GRADIENT_FREE_RUNGS: tuple[Rung, ...] = (
     Rung(None, 256, 4, 16, 0),
     Rung(None, 512, 6, 32, 256),

@@ -18,6 +18,18 @@ OCTAVES = (-1.0, 2.0)
 """Breadth of the candidates over the spread of what was met, in powers of two."""
 FAR_OCTAVES = (2.0, 8.0)
 """The same for every fourth tournament: what was met may be one narrow mode of several."""
+FEW, NUMBERS = 128, 2**16
+"""Candidates that any search may have, and coordinates of those of one start beyond that: more
+would need more memory than an ensemble does, in dimensions where they find nothing."""
+
+
+def affordable(num_candidates: int, dim: int) -> int:
+    """The number of candidates for each start, lowered where there are very many dimensions.
+
+    >>> affordable(512, 64), affordable(512, 256), affordable(512, 2048), affordable(16, 2048)
+    (512, 256, 128, 16)
+    """
+    return min(num_candidates, max(FEW, NUMBERS // dim))
 
 
 def log_explained(logdensity_fn: LogDensityFn, met: Array, x: Array, rng_key: PRNGKey) -> Array:

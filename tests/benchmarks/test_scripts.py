@@ -50,6 +50,7 @@ def test_seconds_are_those_of_a_call_that_compiles_nothing():
     program = jax.jit(lambda x: jnp.sum(x**3) / 7)
     first = timed(lambda: call(program))
     assert first.num_compiled == 0 and len(calls) == 2 and first.result == pytest.approx(9 / 7)
+    assert first.cold > first.wall
     timed(lambda: call(program))
     assert len(calls) == 3
     # one that is new every time always compiles, and says so

@@ -69,7 +69,7 @@ def test_variances_are_shrunk_to_the_ensemble_s_and_correlations_to_none():
         np.testing.assert_allclose(found[k], truth, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("num", [6, 300])  # less than a block of particles, and two and a half
+@pytest.mark.parametrize("num", [6, 256, 300])  # less than a block of particles, two, and a rest
 def test_particles_stop_at_the_first_level_that_too_few_members_support(num):
     pool, sigmas = fixed_pool(), jnp.asarray([8.0, 2.0, 0.5, 0.1, 0.01])
     rng = np.random.default_rng(1)

@@ -16,7 +16,6 @@ from rdmc_jax import problems
     ids=lambda problem: problem.name,
 )
 def test_single_laws_against_scipy(problem):
-
     @jax.jit
     def program(rng_key):
         position = problem.sample(rng_key, 3)
