@@ -21,11 +21,12 @@ import numpy as np
 import rdmc_jax as rj
 from benchmarks.cases import PROBLEMS
 from benchmarks.report import chosen, environment, line, markdown, write
-from rdmc_jax import rungs
-from rdmc_jax.core import Plan, ensemble, prepare
-from rdmc_jax.diagnostics import log_mean_exp, weight_ess
-from rdmc_jax.restart import COARSEST
-from rdmc_jax.transitions import predictive_variance
+from rdmc_jax.diffusion.transitions import predictive_variance
+from rdmc_jax.montecarlo.weights import log_mean_exp, weight_ess
+from rdmc_jax.planning.defaults import RUNGS
+from rdmc_jax.samplers.core import Plan, ensemble, prepare
+from rdmc_jax.samplers.methods import NUM_PARTICLES, restart_pilot
+from rdmc_jax.samplers.noised_pool import COARSEST
 from rdmc_jax.types import Kernel
 
 CHOSEN = (
@@ -41,7 +42,7 @@ COLUMNS = ("problem", "variant", "ESS mean", "ESS min", "log Z rmse", "evaluatio
 
 
 def rung_of(dim):
-    return rungs.RUNGS[1 if dim <= 2 else 2 if dim <= 16 else 3]
+    return RUNGS[1 if dim <= 2 else 2 if dim <= 16 else 3]
 
 
 def pool_of(rung, *, chains=True, tempered=True, known=True, em=True):
@@ -66,9 +67,7 @@ def finish_of(rung, kernel=rj.mala, factor=1.0, reference=rj.ensemble_shrunk, ac
 
 
 def method_of(finish, threshold=25.0, coarsest=COARSEST):
-    start = rj.noised_pool(
-        num_particles=rungs.NUM_PARTICLES, threshold=threshold, coarsest=coarsest
-    )
+    start = rj.noised_pool(num_particles=NUM_PARTICLES, threshold=threshold, coarsest=coarsest)
     return rj.rdmc(start, rj.no_levels(), finish)
 
 
@@ -175,7 +174,7 @@ def measure(name, problem, seeds):
 
     @functools.cache
     def prepared(generator, seed):
-        plan = Plan(method_of(finish_of(rung)), rungs.restart_pilot(rung), generator, 0, 0, "")
+        plan = Plan(method_of(finish_of(rung)), restart_pilot(rung), generator, 0, 0, "")
         return prepared_with(jax.random.key(seed), fn, position, None, None, plan=plan)
 
     for variant, (generator, method) in variants(rung).items():

@@ -13,8 +13,7 @@ import numpy as np
 import rdmc_jax as rj
 from benchmarks.baselines import BASELINES, Baseline, Target, untuned
 from benchmarks.baselines.langevin import tuned_step
-from rdmc_jax.planning import make_plan
-from rdmc_jax.rungs import RUNGS, predicted_evals
+from rdmc_jax.planning.defaults import RUNGS, make_plan, predicted_evals
 
 SAMPLE_SIZES = ("least", "default", 0.1)  # smallest budget, none, tolerance
 # levels, chains, steps of each, Langevin steps of the start, proposals

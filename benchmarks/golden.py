@@ -38,7 +38,7 @@ def row(draws: Any) -> dict[str, Any]:
         "position": digest(draws.position),
         "log_weight": digest(draws.log_weight),
         "num_evals": [int(np.sum(count)) for count in draws.num_evals],
-        "log_normalizer": [float(value) for value in np.atleast_1d(draws.log_normalizer)],
+        "log_normalizer": [repr(float(value)) for value in np.atleast_1d(draws.log_normalizer)],
     }
 
 

@@ -23,7 +23,7 @@ from benchmarks.report import chosen, environment, line, write
 from benchmarks.speed import measure, whole_numbers
 from benchmarks.speed_table import table
 from rdmc_jax import problems
-from rdmc_jax.rungs import NUM_PARTICLES
+from rdmc_jax.samplers.methods import NUM_PARTICLES
 
 COLUMNS = (
     "program",

@@ -27,7 +27,7 @@ from scipy.special import logsumexp
 
 from benchmarks.report import environment, write
 from rdmc_jax import problems
-from rdmc_jax.problems.regression import INTERCEPT_SCALE, breast_cancer
+from rdmc_jax.problems.logistic import INTERCEPT_SCALE, breast_cancer
 
 NUM_CHAINS = 8
 NUM_WARMUP = 1000

@@ -9,10 +9,10 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 import rdmc_jax as rj
-from rdmc_jax import rungs
-from rdmc_jax.core import Plan, core, ensemble, prepare
-from rdmc_jax.planning import choose_rung
-from rdmc_jax.published import paper_method
+from rdmc_jax.planning.defaults import choose_rung
+from rdmc_jax.samplers import methods
+from rdmc_jax.samplers.core import Plan, core, ensemble, prepare
+from rdmc_jax.samplers.methods import paper_method, restart_finish
 from rdmc_jax.types import Evaluations
 
 NUM_PARTICLES = 256
@@ -68,10 +68,10 @@ def warm_chains(num_particles=NUM_PARTICLES):
     )
 
 
-def restart(dim, num_particles=rungs.NUM_PARTICLES):
+def restart(dim, num_particles=methods.NUM_PARTICLES):
     """The method of the default, for any number of particles."""
-    rung, _ = choose_rung(dim, rungs.NUM_PARTICLES, 1, None)
-    finish = rungs.restart_finish(rung, rung.num_temperatures)
+    rung, _ = choose_rung(dim, methods.NUM_PARTICLES, 1, None)
+    finish = restart_finish(rung, rung.num_temperatures)
     return rj.rdmc(rj.noised_pool(num_particles=num_particles), rj.no_levels(), finish)
 
 
@@ -166,7 +166,7 @@ def programs_of(name, problem, dim):
         return [program_of(name, problem, dim, NUM_PARTICLES)]
     preparation = preparation_of(problem, dim)
     prepared = jax.jit(preparation.run)(jax.random.key(0))
-    return [preparation, ensemble_of(problem, dim, rungs.NUM_PARTICLES, prepared)]
+    return [preparation, ensemble_of(problem, dim, methods.NUM_PARTICLES, prepared)]
 
 
 def evaluations_of(result):

@@ -36,7 +36,7 @@ from benchmarks.report import chosen, environment, line, strict, write
 from benchmarks.scaling_picture import cells, picture, table
 from benchmarks.truth import modes_record
 from rdmc_jax import problems
-from rdmc_jax.problems.gaussian_mixture import gaussian_mixture
+from rdmc_jax.problems.mixtures import gaussian_mixture
 
 NUM_SAMPLES = 2000
 MAX_MODES = 256

@@ -33,7 +33,7 @@ import numpy as np
 import rdmc_jax as rj
 from benchmarks.report import environment, write
 from benchmarks.separation_picture import picture, table
-from rdmc_jax.kernels import ula, uld
+from rdmc_jax.montecarlo.kernels import ula, uld
 
 NUM_COMPONENTS = 8
 NUM_REFERENCE = 2000

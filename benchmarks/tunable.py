@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 import rdmc_jax as rj
-from rdmc_jax.sampler import bind_stages
+from rdmc_jax.samplers.sampler import bind_stages
 from rdmc_jax.types import Estimator, Levels
 
 NUM_PARTICLES = 256

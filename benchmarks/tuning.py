@@ -45,8 +45,9 @@ from benchmarks.tunable import (
     tuned,
     untuned,
 )
-from rdmc_jax import diagnostics, problems
-from rdmc_jax.border import standardised
+from rdmc_jax import problems
+from rdmc_jax.montecarlo.weights import kl_bound, log_mean_exp, tv_bound, weight_ess
+from rdmc_jax.target.flat import standardised
 
 PROBLEMS = {
     "gmm4": problems.gmm4,
@@ -79,12 +80,12 @@ def held_out(found, log_normalizer):
     """Numbers of ensembles whose keys have tuned nothing."""
     weights, _, evals = jax.device_get(found)
     log_weight = weights.reshape(-1).astype(np.float64)
-    log_z = [diagnostics.log_mean_exp(one) for one in weights]
+    log_z = [log_mean_exp(one) for one in weights]
     return {
         "kl": float(log_normalizer - np.mean(log_weight)),
-        "kl_bound": diagnostics.kl_bound(log_weight),
-        "tv_bound": diagnostics.tv_bound(log_weight),
-        "ess": diagnostics.weight_ess(log_weight) / log_weight.size,
+        "kl_bound": kl_bound(log_weight),
+        "tv_bound": tv_bound(log_weight),
+        "ess": weight_ess(log_weight) / log_weight.size,
         "log_normalizer_rmse": float(np.sqrt(np.mean((np.array(log_z) - log_normalizer) ** 2))),
         "evals": float(np.mean(evals)),
     }

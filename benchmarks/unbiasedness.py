@@ -28,7 +28,7 @@ from jax.scipy.stats import norm
 
 import rdmc_jax as rj
 from rdmc_jax import problems
-from rdmc_jax.problems.gaussian_mixture import gaussian_mixture
+from rdmc_jax.problems.mixtures import gaussian_mixture
 
 LIMIT = 3.5
 MIN_RUNS = 100

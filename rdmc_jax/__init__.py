@@ -1,14 +1,19 @@
 """Reverse diffusion Monte Carlo in JAX: draws, weights and log Z without training."""
 
-from . import interop, metrics, plots, problems
-from .annealing import annealed
-from .bijections import Bijection, box, half_line, pulled_back
-from .compose import levels, rdmc
-from .core import Plan, core
-from .diagnostics import Finding, RDMCWarning
-from .draws import Draws
-from .driver import sample
-from .estimators import (
+from . import diffusion, interop, metrics, plots, pools, problems, samplers
+from .diffusion import (
+    ancestral,
+    bridge,
+    ddim,
+    estimators,
+    exponential,
+    log_snr_grid,
+    moment_matched,
+    ornstein_uhlenbeck,
+    time_grid,
+    variance_exploding,
+)
+from .diffusion.estimators import (
     adaptive,
     chains,
     importance,
@@ -20,21 +25,32 @@ from .estimators import (
     warm_start,
     zero_variance,
 )
-from .finishes import gaussian_finish, identity
-from .foresight import Foresight
-from .grids import log_snr_grid, time_grid
-from .kernels import hmc, mala, random_walk, ula, uld
-from .looking_ahead import plan
-from .many import ManyDraws, sample_many
-from .planning import make_plan
-from .pool import broad_chains, fixed_pool, known_points, union
-from .processes import ornstein_uhlenbeck, variance_exploding
-from .published import paper
-from .restart import ensemble_shrunk, no_levels, noised_pool
-from .reweighting import reweighted
-from .starts import gaussian, langevin
-from .tempering import tempered_smc
-from .transitions import ancestral, bridge, ddim, exponential, moment_matched
+from .draws.draws import Draws
+from .montecarlo import kernels
+from .montecarlo.kernels import hmc, mala, random_walk, ula, uld
+from .planning.defaults import make_plan
+from .planning.forecast import Foresight
+from .pools import broad_chains, fixed_pool, known_points, tempered_smc, union
+from .runs.forecast import plan
+from .runs.many import ManyDraws, sample_many
+from .samplers import (
+    annealed,
+    ensemble_shrunk,
+    gaussian,
+    gaussian_finish,
+    identity,
+    langevin,
+    levels,
+    no_levels,
+    noised_pool,
+    rdmc,
+    reweighted,
+)
+from .samplers.core import Plan, core
+from .sampling import paper, sample
+from .target import bijections
+from .target.bijections import Bijection, box, half_line, pulled_back
+from .types import Finding, RDMCWarning
 
 __all__ = [
     "Bijection",
@@ -47,13 +63,16 @@ __all__ = [
     "adaptive",
     "ancestral",
     "annealed",
+    "bijections",
     "box",
     "bridge",
     "broad_chains",
     "chains",
     "core",
     "ddim",
+    "diffusion",
     "ensemble_shrunk",
+    "estimators",
     "exponential",
     "fixed_pool",
     "gaussian",
@@ -65,6 +84,7 @@ __all__ = [
     "importance_start",
     "independent",
     "interop",
+    "kernels",
     "known_points",
     "langevin",
     "levels",
@@ -82,6 +102,7 @@ __all__ = [
     "plots",
     "pooled_importance",
     "pooled_start",
+    "pools",
     "problems",
     "pulled_back",
     "random_walk",
@@ -89,6 +110,7 @@ __all__ = [
     "reweighted",
     "sample",
     "sample_many",
+    "samplers",
     "tempered_smc",
     "time_grid",
     "ula",

@@ -1,13 +1,21 @@
 """The vocabulary of the library: what flows between its parts, and the shape of each part."""
 
+import functools
+import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
 import jax
 
 Array = jax.Array
+
+
 PRNGKey = jax.Array
+
+
 ArrayTree = Any
+
+
 LogDensityFn = Callable[..., Array]
 """``logdensity_fn(position) -> scalar`` for ONE point; inside, the point is an array (dim,)."""
 
@@ -159,3 +167,44 @@ class Sampler(NamedTuple):
     init: Callable[..., Any]  # (position, rng_key=None) -> state
     step: Callable[[PRNGKey, Any], tuple[Any, Any]]  # (rng_key, state) -> (state, info)
     num_steps: int
+
+
+class Finding(NamedTuple):
+    """One thing that `Draws.check` found."""
+
+    code: str
+    message: str
+
+
+class RDMCWarning(UserWarning):
+    """Warning of `Draws.check`, and of checkpoints that fail; its text starts with a code."""
+
+
+P = ParamSpec("P")
+
+
+T = TypeVar("T")
+
+
+def memoised(factory: Callable[P, T]) -> Callable[P, T]:
+    """Cache ``factory`` by its arguments; unhashable arguments are passed through uncached."""
+    signature = inspect.signature(factory)
+    made: dict[Any, T] = {}
+
+    @functools.wraps(factory)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        # defaults filled in: a call is the same however it is written
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        # types too: 1 and 1.0 are equal, but need not make the same thing
+        values = tuple(bound.arguments.values())
+        key = (values, tuple(map(type, values)))
+        try:
+            hash(key)
+        except TypeError:
+            return factory(*args, **kwargs)
+        if key not in made:
+            made[key] = factory(*args, **kwargs)
+        return made[key]
+
+    return wrapper

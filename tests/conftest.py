@@ -5,7 +5,9 @@ than to run: they are compiled fast rather than well, and shared by the workers 
 that tests start, in a folder that lives as long as the session.
 """
 
+import functools
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import tempfile
 import jax
 import pytest
 
+ROOT = pathlib.Path(__file__).parents[1]
 FAST = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 FOLDER, SECONDS = "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 OWN = FOLDER not in os.environ
@@ -36,6 +39,8 @@ os.environ[FAST] = "1"  # inherited, as the folder is
 jax.config.update(FAST.lower(), True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+pytest_plugins = ["shared_runs"]  # a module of its own: targets need the settings above
+
 # doctests are collected from modules, and there can be only one module of this name
 collect_ignore_glob = ["*conftest.py"]
 
@@ -45,10 +50,10 @@ def pytest_unconfigure():
         shutil.rmtree(os.environ[FOLDER], ignore_errors=True)
 
 
-# files that run one program, the automatic method on the density of api_targets.py
-ONE_PROGRAM = ("checkpoint", "defaults", "diagnostics", "draws", "findings", "hard_edges")
-ONE_PROGRAM += ("refusals", "retraces", "tolerance")
-SHARED = {f"tests/api/test_{name}.py" for name in ONE_PROGRAM}
+@functools.cache
+def runs_the_one_program(file):
+    """Whether a file is marked: its tests run the automatic method on the density of targets.py."""
+    return "pytestmark = pytest.mark.one_program" in (ROOT / file).read_text("utf-8")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -59,6 +64,6 @@ def pytest_xdist_make_scheduler(config, log):
     class ByProgram(LoadFileScheduling):
         def _split_scope(self, nodeid):
             file = super()._split_scope(nodeid)
-            return "one program" if file in SHARED else file
+            return "one program" if runs_the_one_program(file) else file
 
     return ByProgram(config, log)

@@ -1,6 +1,5 @@
 """ArviZ: equally weighted draws as an InferenceData or DataTree, for either generation of it."""
 
-import importlib.metadata
 import importlib.util
 import json
 from collections.abc import Callable
@@ -9,8 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..diagnostics import log_mean_exp, relative_weights
-from ..draws import Draws
+from ..draws.draws import Draws
+from ..montecarlo.weights import log_mean_exp, relative_weights
 from ..types import ArrayTree, PRNGKey
 
 

@@ -7,10 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..draws import Draws
-from ..driver import sample as sample_density
-from ..memo import memoised
-from ..types import Array, ArrayTree, LogDensityFn, PRNGKey
+from ..draws.draws import Draws
+from ..sampling import sample as sample_density
+from ..types import Array, ArrayTree, LogDensityFn, PRNGKey, memoised
 
 CHUNK = 1000
 

@@ -4,8 +4,7 @@ Each returns a `matplotlib.figure.Figure`, without pyplot; ``figure.savefig(path
 """
 
 from .clusters import find_clusters
-from .columns import column_names, marginals, weighted_quantile
-from .galaxies import galaxy_picture, mode_weights, predictive
+from .figure import column_names, marginals, weighted_quantile
 from .levels import level_plot
 from .pairs import pair_plot
 from .replicates import replicate_plot
@@ -14,12 +13,9 @@ from .weights import weight_plot
 __all__ = [
     "column_names",
     "find_clusters",
-    "galaxy_picture",
     "level_plot",
     "marginals",
-    "mode_weights",
     "pair_plot",
-    "predictive",
     "replicate_plot",
     "weight_plot",
     "weighted_quantile",

@@ -4,12 +4,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..draws import Draws
-from .canvas import BLUE, ORANGE, bare, new_figure, plain_log_ticks
+from ..draws.draws import Draws
+from .figure import BLUE, ORANGE, bare, new_figure, plain_log_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
 
 COLLAPSED = 2.0
 """Effective inner samples below which finding R106 is reported."""

@@ -5,25 +5,35 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from ..border import ravel_ensemble
-from ..draws import Draws
+from ..draws.draws import Draws
+from ..target.flat import ravel_ensemble
 from ..types import ArrayTree
-from .canvas import BLACK, COLOURS, bare, new_figure
 from .clusters import checked_clusters
-from .columns import column_names, weighted_quantile
+from .figure import BLACK, COLOURS, bare, column_names, new_figure, weighted_quantile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+
 AREA = 5.0
 """Of a point of mean weight, in points squared."""
+
+
 MAX_AREA = 60.0
+
+
 MAX_POINTS = 4000
+
+
 SHOWN = (0.0005, 0.9995)
 """Quantiles between which the axes run."""
+
+
 MASSES = (0.9, 0.5)
 """Of the truth, inside of its contours."""
+
+
 NUM_CELLS = 48
 
 

@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..border import ravel_ensemble
-from ..coverage import NUM_CELLS, cells, part_weights
-from ..diagnostics import log_mean_exp, relative_weights
-from ..draws import Draws
-from .canvas import BLACK, BLUE, COLOURS, ORANGE, bare, new_figure
+from ..draws.coverage import NUM_CELLS, cells, part_weights
+from ..draws.draws import Draws
+from ..montecarlo.weights import log_mean_exp, relative_weights
+from ..target.flat import ravel_ensemble
 from .clusters import checked_clusters
+from .figure import BLACK, BLUE, COLOURS, ORANGE, bare, new_figure
 from .weights import check_weights
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..diagnostics import Tail, pareto_tail, relative_weights
-from ..draws import Draws
-from .canvas import BLUE, GREY, ORANGE, bare, new_figure, plain_log_ticks
+from ..draws.draws import Draws
+from ..montecarlo.weights import Tail, pareto_tail, relative_weights
+from .figure import BLUE, GREY, ORANGE, bare, new_figure, plain_log_ticks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -3,18 +3,23 @@
 Every factory returns a `Problem` record; equal calls return the identical record.
 """
 
-from rdmc_jax.problems.curved import bananas, rosenbrock
-from rdmc_jax.problems.exoplanets import exoplanet
-from rdmc_jax.problems.funnels import funnel
-from rdmc_jax.problems.galaxies import galaxy
-from rdmc_jax.problems.gaussians import gaussian, gaussian_rotated, gaussian_scales
-from rdmc_jax.problems.label_switching import mixture_posterior
-from rdmc_jax.problems.lattice import phi4_chain
-from rdmc_jax.problems.mixtures import gmm4, gmm8, gmm40, two_modes, unequal_mixture
-from rdmc_jax.problems.overlapping import separation, spike_slab
-from rdmc_jax.problems.radial import rings, shells
-from rdmc_jax.problems.regression import logistic
-from rdmc_jax.problems.wells import eggbox, many_well
+from .curved import bananas, funnel, rings, rosenbrock, shells
+from .exoplanet import exoplanet
+from .galaxies import galaxy, mixture_posterior
+from .logistic import logistic
+from .mixtures import (
+    gaussian,
+    gaussian_rotated,
+    gaussian_scales,
+    gmm4,
+    gmm8,
+    gmm40,
+    separation,
+    spike_slab,
+    two_modes,
+    unequal_mixture,
+)
+from .wells import eggbox, many_well, phi4_chain
 
 __all__ = [
     "bananas",

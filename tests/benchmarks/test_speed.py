@@ -6,7 +6,7 @@ import numpy as np
 
 import rdmc_jax as rj
 from benchmarks import limit, programs, scaling, speed, speed_table
-from rdmc_jax.core import Plan, core
+from rdmc_jax.samplers.core import Plan, core
 
 DIM, WIDTH = 3, 8
 

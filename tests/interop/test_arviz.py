@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import rdmc_jax as rj
-from rdmc_jax.interop import arviz as bridge
+from rdmc_jax.interop import arviz
+from rdmc_jax.interop.arviz import to_arviz
 
 METHOD = rj.rdmc(
     rj.gaussian(num_particles=64),
@@ -45,8 +46,8 @@ def groups_of(draws, **options):
         __name__="arviz", __version__="0.23.4", from_dict=lambda **groups: groups
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bridge, "_library", lambda: fake)
-        return bridge.to_arviz(draws, **options)
+        patch.setattr(arviz, "_library", lambda: fake)
+        return to_arviz(draws, **options)
 
 
 def test_draws_are_resampled_within_their_replicates(draws):
@@ -79,15 +80,15 @@ def test_constrained_draws_take_the_place_of_the_others(draws):
 
 def test_the_second_generation(draws):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bridge.importlib.util, "find_spec", lambda name: None)
-        data = bridge.to_arviz(draws)
+        patch.setattr(arviz.importlib.util, "find_spec", lambda name: None)
+        data = to_arviz(draws)
     assert type(data).__name__ == "DataTree" and data["posterior"]["b.0"].shape == (4, 125, 2, 1)
     for attributes in (data.attrs, data["posterior"].attrs):
         assert attributes["log_evidence"] == draws.log_normalizer
 
 
 def test_with_the_installed_arviz(draws):
-    data = bridge.to_arviz(draws)
+    data = to_arviz(draws)
     assert data["posterior"]["a"].shape == (4, 125)
     assert float(data["posterior"].attrs["log_evidence"]) == draws.log_normalizer
     assert np.all(np.isfinite(data["sample_stats"]["log_weight"]))

@@ -7,7 +7,7 @@ from scipy import optimize, stats
 from scipy.special import logsumexp
 
 from rdmc_jax import problems
-from rdmc_jax.problems.regression import breast_cancer
+from rdmc_jax.problems.logistic import breast_cancer
 
 
 def log_posterior(x):

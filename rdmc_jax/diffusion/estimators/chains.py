@@ -1,0 +1,350 @@
+"""Markov chains on the denoising posterior of each particle: their steps and averages."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ...montecarlo.kernels import mala
+from ...montecarlo.tilted import (
+    acceptance_of,
+    adapted,
+    evaluations_of,
+    nonfinite_of,
+    tilted_logdensity,
+    to_position,
+)
+from ...types import (
+    Array,
+    Estimator,
+    Evaluations,
+    KernelFactory,
+    LogDensityFn,
+    Moments,
+    Posterior,
+    PRNGKey,
+    memoised,
+)
+from .batches import total_over_particles
+from .chain_starts import (
+    ChainsState,
+    ChainStart,
+    Placed,
+    Unit,
+    from_candidates,
+    local,
+    no_evals,
+    standardised_unit,
+    warm_start,
+    where_enough,
+)
+
+
+class ChainAverage(NamedTuple):
+    """Mean and variance over chains, with the standard error of the mean."""
+
+    mean: Array  # (dim,)
+    variance: Array  # (dim,)
+    standard_error: Array  # (dim,)
+    ess: Array  # ()
+
+
+def _between_chains(values: Array) -> tuple[Array, Array]:
+    """Mean and its squared standard error from the scatter of the chains' own means."""
+    chain_means = jnp.mean(values, axis=0)
+    num_chains = chain_means.shape[0]
+    return jnp.mean(chain_means, axis=0), jnp.var(chain_means, axis=0, ddof=1) / num_chains
+
+
+def plain_average(positions: Array, gradients: Array) -> ChainAverage:
+    """Mean over all steps of all chains.
+
+    The standard error is the scatter between chains, so it needs no autocorrelation time, and
+    the effective sample size is the variance over its square, pooled over the coordinates.
+
+    Args:
+        positions: shape (num_steps, num_chains, dim).
+        gradients: ``∇log q`` there, same shape; not used.
+
+    Returns:
+        `ChainAverage`.
+
+    >>> plain_average(jnp.array([[[0.0], [2.0]]]), jnp.zeros((1, 2, 1))).mean.tolist()
+    [1.0]
+    """
+    mean, error2 = _between_chains(positions)
+    variance = jnp.var(positions, axis=(0, 1))
+    tiny = jnp.finfo(variance.dtype).tiny
+    ess = jnp.mean(variance) / jnp.maximum(jnp.mean(error2), tiny)
+    ess = jnp.clip(ess, 1.0, positions.shape[0] * positions.shape[1])
+    return ChainAverage(mean, variance, jnp.sqrt(error2), ess)
+
+
+def zero_variance(positions: Array, gradients: Array) -> ChainAverage:
+    """Mean with the control variate ``E_q[∇log q] = 0``, coordinate by coordinate.
+
+    ``m = mean(y) + C mean(g)``, ``C_i = -Cov(y_i, g_i)/Var(g_i)``, at least 0: exact for a
+    Gaussian, where g is linear in y. It blends Tweedie's formula with the target-score identity.
+    The variance and the effective sample size are those of the plain samples: what the control
+    variate removes from the error of the mean it does not remove from the error of the variance.
+
+    Args:
+        positions: shape (num_steps, num_chains, dim).
+        gradients: ``∇log q`` of the posterior there, same shape.
+
+    Returns:
+        `ChainAverage`, its standard error that of the corrected mean.
+
+    Reference: Mira, Solgi, Imparato (2013), Stat. Comput. 23 (linear trial function).
+    """
+    plain = plain_average(positions, gradients)
+    y = positions - plain.mean[None, None, :]
+    g = gradients - jnp.mean(gradients, axis=(0, 1), keepdims=True)
+    tiny = jnp.finfo(y.dtype).tiny
+    slope = -jnp.mean(y * g, axis=(0, 1)) / jnp.maximum(jnp.mean(g * g, axis=(0, 1)), tiny)
+    corrected = positions + jnp.maximum(slope, 0.0)[None, None, :] * gradients
+    mean, error2 = _between_chains(corrected)
+    return plain._replace(mean=mean, standard_error=jnp.sqrt(error2))
+
+
+class Walk(NamedTuple):
+    """Chains under way."""
+
+    chain: Any
+    step_size: Array
+    acceptance: Array  # sum over the steps
+    num_evals: Evaluations
+    num_nonfinite: Array
+
+
+Advance = Callable[[PRNGKey, LogDensityFn, Walk], tuple[Walk, tuple[Array, Array]]]
+"""``(rng_key, target, walk) -> (walk, (positions, gradients))``, both (num_chains, dim)."""
+
+
+def advancing(kernel: KernelFactory, num_chains: int, target_acceptance: float | None) -> Advance:
+    """One kernel step of all chains of a particle.
+
+    Args:
+        kernel: factory ``(logdensity_fn, step_size) -> kernel``.
+        num_chains: of the particle.
+        target_acceptance: to which the step is adapted; None leaves it as it is.
+    """
+
+    def advance(key: PRNGKey, target: LogDensityFn, walk: Walk) -> tuple[Walk, tuple[Array, Array]]:
+        keys = jax.random.split(key, num_chains)
+        chain, info = jax.vmap(kernel(target, walk.step_size).step)(keys, walk.chain)
+        rate = jnp.mean(acceptance_of(info))
+        new_step = walk.step_size
+        if target_acceptance is not None:
+            new_step = adapted(walk.step_size, rate, target_acceptance)
+        gradient = getattr(chain, "logdensity_grad", jnp.zeros_like(chain.position))
+        evals = evaluations_of(chain, info, num_chains)
+        walk = Walk(
+            chain,
+            new_step,
+            walk.acceptance + rate,
+            jax.tree.map(jnp.add, walk.num_evals, evals),
+            walk.num_nonfinite + nonfinite_of(info),
+        )
+        return walk, (chain.position, gradient)
+
+    return advance
+
+
+def record(
+    advance: Advance, rng_key: PRNGKey, target: LogDensityFn, walk: Walk, length: int
+) -> tuple[Walk, tuple[Array, Array]]:
+    """Steps that are kept: positions and gradients, (length, num_chains, dim)."""
+    keys = jax.random.split(rng_key, length)
+    return jax.lax.scan(lambda walk, key: advance(key, target, walk), walk, keys)
+
+
+def discard(
+    advance: Advance, rng_key: PRNGKey, target: LogDensityFn, walk: Walk, length: Any
+) -> Walk:
+    """Steps of which only the last point is kept; their number may be an array."""
+
+    def body(k: Array, walk: Walk) -> Walk:
+        return advance(jax.random.fold_in(rng_key, k), target, walk)[0]
+
+    return jax.lax.fori_loop(0, length, body, walk)
+
+
+Schedule = Callable[[Array], Any]
+"""Value at a level, counted from 0 at the noisiest; optax schedules are such functions."""
+
+
+@memoised
+def chains(
+    kernel: KernelFactory = mala,
+    *,
+    start: ChainStart | None = None,
+    average: Callable[[Array, Array], ChainAverage] = zero_variance,
+    num_chains: int = 16,
+    num_steps: int | Schedule = 2,
+    num_kept: int | None = None,
+    num_start_steps: int = 50,
+    num_candidates: int = 64,
+    reference_scale: float = 2.0,
+    step_size: float | Schedule = 0.5,
+    target_acceptance: float = 0.6,
+    unit: Unit = standardised_unit,
+) -> Estimator:
+    """Estimate posterior moments by Markov chains, several per particle.
+
+    Chains walk in units of ``s/√(1+s²)``, the posterior's width for a standardised target, so
+    ``step_size`` is dimensionless; per particle it is adapted to ``target_acceptance`` and
+    carried across the levels. Unadjusted kernels, and schedules, are obeyed as they are.
+
+    Args:
+        kernel: factory ``(logdensity_fn, step_size) -> kernel``, ours or blackjax's
+            (``functools.partial`` binds further arguments).
+        start: how each level begins; `warm_start()` by default, `importance_start()` in the
+            paper.
+        average: `zero_variance` (needs gradients) or `plain_average`.
+        num_chains: chains per particle, at least 2 (their scatter is the standard error).
+        num_steps: kernel steps per level, or a schedule of them.
+        num_kept: last steps that enter the averages; all by default, one for a schedule.
+        num_start_steps: kernel steps before the first level.
+        num_candidates: importance candidates for the first level.
+        reference_scale: of those candidates, see `importance`.
+        step_size: initial step in the chains' unit, or a schedule (of optax, for instance);
+            squared length for Langevin kernels, length for those with momentum.
+        target_acceptance: 0.57 is optimal for MALA, 0.65 for HMC.
+        unit: length of the chains' unit as a function of s; ``jnp.ones_like`` for none.
+
+    Returns:
+        An `Estimator` of the ensemble. Chains do not change modes by themselves: where the
+        particle's posterior has several, their proportions come from the start of the chains.
+
+    Raises:
+        ValueError: for fewer than two chains or one step.
+
+    Reference: Huang et al. (2024), arXiv 2307.02037, Algorithm 2.
+    """
+    kept = num_kept or (1 if callable(num_steps) else num_steps)
+    if num_chains < 2 or kept < 1 or (not callable(num_steps) and num_steps < kept):
+        raise ValueError(
+            f"chains needs num_chains >= 2 and num_steps >= num_kept >= 1, but got "
+            f"num_chains={num_chains}, num_steps={num_steps}, num_kept={num_kept}."
+        )
+    begin = warm_start() if start is None else start
+
+    # schedules of the step are obeyed as they are
+    advance = advancing(kernel, num_chains, None if callable(step_size) else target_acceptance)
+
+    def step_at(level: Array, dtype: Any) -> Array:
+        return jnp.asarray(step_size(level) if callable(step_size) else step_size, dtype)
+
+    def init_one(
+        rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior
+    ) -> ChainsState:
+        place_key, run_key = jax.random.split(rng_key)
+        dtype = posterior.center.dtype
+        step = step_at(jnp.zeros((), jnp.int32), dtype)
+        target = tilted_logdensity(logdensity_fn, local(posterior, unit))
+        placed = from_candidates(
+            place_key,
+            logdensity_fn,
+            kernel(target, step),
+            unit,
+            posterior,
+            num_chains,
+            num_candidates,
+            reference_scale,
+        )
+        walk = Walk(
+            placed.chain, step, jnp.zeros((), dtype), placed.num_evals, placed.num_nonfinite
+        )
+        walk = discard(advance, run_key, target, walk, num_start_steps)
+        zero = jnp.zeros((), jnp.int32)
+        return ChainsState(
+            walk.chain, posterior, walk.step_size, zero, walk.num_evals, walk.num_nonfinite
+        )
+
+    def update_one(
+        rng_key: PRNGKey,
+        logdensity_fn: LogDensityFn,
+        posterior: Posterior,
+        state: ChainsState,
+        placed: Placed,
+    ) -> tuple[Moments, ChainsState]:
+        discard_key, record_key = jax.random.split(rng_key)
+        here = local(posterior, unit)
+        target = tilted_logdensity(logdensity_fn, here)
+        steps = num_steps(state.num_updates) if callable(num_steps) else num_steps
+        length = jnp.maximum(jnp.asarray(steps, jnp.int32), kept)
+        walk = Walk(
+            placed.chain,
+            state.step_size,
+            jnp.zeros_like(state.step_size),
+            jax.tree.map(jnp.add, state.spent, placed.num_evals),
+            state.num_nonfinite + placed.num_nonfinite,
+        )
+        if callable(num_steps) or num_steps > kept:
+            walk = discard(advance, discard_key, target, walk, length - kept)
+        walk, (xi, gradient) = record(advance, record_key, target, walk, kept)
+        size = jnp.asarray(here.unit)
+        averaged = average(size * xi, gradient / size)
+        moments = Moments(
+            mean=averaged.mean,
+            variance=averaged.variance,
+            # copies of few starting points are not independent chains
+            ess=averaged.ess * jnp.clip(placed.ess / num_chains, 1 / num_chains, 1.0),
+            standard_error=averaged.standard_error,
+            log_marginal=jnp.full_like(state.step_size, jnp.nan),
+            acceptance_rate=walk.acceptance / length,
+            num_evals=walk.num_evals,
+            num_nonfinite=walk.num_nonfinite,
+        )
+        zero = jnp.zeros_like(walk.num_nonfinite)
+        return moments, ChainsState(
+            walk.chain, posterior, walk.step_size, state.num_updates + 1, no_evals(), zero
+        )
+
+    def init(rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior) -> ChainsState:
+        keys = jax.random.split(rng_key, posterior.scale.shape[0])
+        return jax.vmap(lambda key, own: init_one(key, logdensity_fn, own))(keys, posterior)
+
+    def update(
+        rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior, state: ChainsState
+    ) -> tuple[Moments, ChainsState]:
+        place_key, walk_key = jax.random.split(rng_key)
+        if callable(step_size):
+            steps = jax.vmap(lambda level: step_at(level, posterior.center.dtype))
+            state = state._replace(step_size=steps(state.num_updates))
+        placed = begin.place(place_key, logdensity_fn, kernel, unit, posterior, state, num_chains)
+        shared, placed = placed.shared, placed._replace(shared=None)
+        keys = jax.random.split(walk_key, posterior.scale.shape[0])
+        moments, state = jax.vmap(
+            lambda key, own, old, here: update_one(key, logdensity_fn, own, old, here)
+        )(keys, posterior, state, placed)
+        if shared is not None:
+            moments = where_enough(shared, moments)
+        return total_over_particles(moments), state
+
+    def draw_one(rng_key: PRNGKey, state: ChainsState) -> Array:
+        chosen = jax.random.randint(rng_key, (), 0, num_chains)
+        return to_position(local(state.posterior, unit), state.chain.position[chosen])
+
+    def draw(rng_key: PRNGKey, state: ChainsState) -> Array:
+        return jax.vmap(draw_one)(jax.random.split(rng_key, state.step_size.shape[0]), state)
+
+    def wider(factor: int) -> Estimator:
+        return chains(
+            kernel,
+            start=start,
+            average=average,
+            num_chains=factor * num_chains,
+            num_steps=num_steps,
+            num_kept=num_kept,
+            num_start_steps=num_start_steps,
+            num_candidates=factor * num_candidates,
+            reference_scale=reference_scale,
+            step_size=step_size,
+            target_acceptance=target_acceptance,
+            unit=unit,
+        )
+
+    return Estimator(init, update, draw, wider)

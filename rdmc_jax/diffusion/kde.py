@@ -1,0 +1,101 @@
+"""Kernel density estimate of a pool: the noised pool's density and its posterior moments.
+
+All work on blocks of particles, so that memory is O(block × number of points).
+"""
+
+import jax
+import jax.numpy as jnp
+
+from ..target.flat import EXACT
+from ..types import Array, Pool
+
+BLOCK = 128
+
+
+def squared_distance(x: Array, position: Array, unit: Array) -> Array:
+    """``|(x - y_j)/unit|²`` for each row y_j of ``position``.
+
+    Differences, not ``|x|² - 2xy + |y|²``: modes may be thousands of their widths apart. On CPUs
+    coordinate by coordinate, because loops over the points are fast there and those over few
+    coordinates are not; accelerators prefer one kernel to one per coordinate.
+
+    Args:
+        x: one point, shape (dim,).
+        position: shape (num_points, dim).
+        unit: of length, in each coordinate or one for all.
+
+    Returns:
+        Shape (num_points,).
+    """
+    inverse = jnp.broadcast_to(1 / unit, x.shape)
+
+    def by_coordinate(x: Array, position: Array, inverse: Array) -> Array:
+        def add(total: Array, along: tuple[Array, Array, Array]) -> tuple[Array, None]:
+            one, all_points, factor = along
+            return total + ((one - all_points) * factor) ** 2, None
+
+        return jax.lax.scan(add, jnp.zeros_like(position[:, 0]), (x, position.T, inverse))[0]
+
+    def at_once(x: Array, position: Array, inverse: Array) -> Array:
+        return jnp.sum(((x[None, :] - position) * inverse[None, :]) ** 2, axis=1)
+
+    return jax.lax.platform_dependent(x, position, inverse, cpu=by_coordinate, default=at_once)
+
+
+def log_kernel(x: Array, sigma: Array, pool: Pool) -> Array:
+    """``log W_j - |x - y_j|²/(2σ²)`` for one particle, shape (num_points,)."""
+    return pool.log_weight - 0.5 * squared_distance(x, pool.position, sigma)
+
+
+def pooled_moments(x: Array, sigma: Array, pool: Pool) -> tuple[Array, Array, Array, Array]:
+    """Kernel averages of the pool at ``x``: log p̂, ess, mean and variance.
+
+    Args:
+        x: shape (num_particles, dim).
+        sigma: noise of each particle, shape (num_particles,).
+        pool: normalised or not; p̂ is normalised.
+
+    Returns:
+        ``log p̂_σ(x)``, effective number of members, and mean and variance of the members'
+        posterior, shapes (num_particles,), (num_particles,), and twice (num_particles, dim).
+    """
+
+    def one(x: Array, sigma: Array) -> tuple[Array, Array, Array, Array]:
+        log_share = log_kernel(x, sigma, pool)
+        log_sum = jax.nn.logsumexp(log_share)
+        share = jnp.exp(log_share - log_sum)
+        mean = jnp.matmul(share, pool.position, precision=EXACT)
+
+        def variance_along(pair: tuple[Array, Array]) -> Array:
+            along, center = pair
+            return jnp.vdot(share, (along - center) ** 2, precision=EXACT)
+
+        variance = jax.lax.map(variance_along, (pool.position.T, mean))
+        log_density = log_sum - 0.5 * x.shape[0] * jnp.log(2 * jnp.pi * sigma**2)
+        return log_density, 1 / jnp.sum(share**2), mean, variance
+
+    log_density, ess, mean, variance = jax.lax.map(
+        lambda args: one(*args), (x, sigma), batch_size=BLOCK
+    )
+    return log_density - jax.nn.logsumexp(pool.log_weight), ess, mean, variance
+
+
+def pooled_covariance(x: Array, sigma: Array, mean: Array, pool: Pool) -> Array:
+    """Covariance of the members' posterior at ``x``, about its mean.
+
+    Args:
+        x: shape (num_particles, dim).
+        sigma: noise of each particle, shape (num_particles,).
+        mean: of `pooled_moments`.
+        pool: normalised or not.
+
+    Returns:
+        Shape (num_particles, dim, dim).
+    """
+
+    def one(x: Array, sigma: Array, mean: Array) -> Array:
+        share = jax.nn.softmax(log_kernel(x, sigma, pool))
+        offset = pool.position - mean[None, :]
+        return jnp.matmul((share[:, None] * offset).T, offset, precision=EXACT)
+
+    return jax.lax.map(lambda args: one(*args), (x, sigma, mean), batch_size=BLOCK)

@@ -1,0 +1,88 @@
+"""The denoising posterior ``q(x_0 | x_t)`` and the one place where means become scores."""
+
+import jax.numpy as jnp
+
+from ..types import Array, LogDensityFn, Posterior, Process
+
+
+def column(values: Array) -> Array:
+    """Per-particle scalars ``(num_particles,)`` as ``(num_particles, 1)``, against ``(…, dim)``."""
+    return values[..., None]
+
+
+def posterior_at(process: Process, x: Array, t: Array) -> Posterior:
+    """Center ``x/α`` and scale ``σ/α`` of the Gaussian factor of ``q_t(x_0 | x)``.
+
+    Args:
+        process: the noising process.
+        x: noisy points, shape (num_particles, dim).
+        t: their times, shape (num_particles,).
+
+    Returns:
+        The `Posterior`; nothing downstream needs the time or the process.
+    """
+    alpha = process.alpha(t)
+    return Posterior(center=x / column(alpha), scale=process.sigma(t) / alpha)
+
+
+def log_tilt(posterior: Posterior, position: Array) -> Array:
+    """Unnormalised log of the Gaussian factor, ``-|y - center|²/(2 scale²)``.
+
+    Args:
+        posterior: center (dim,) and scale () of one particle (or batched alike).
+        position: points y, shape (..., dim).
+
+    Returns:
+        Shape (...).
+    """
+    offset = position - jnp.broadcast_to(posterior.center, position.shape)
+    return -0.5 * jnp.sum(offset**2, axis=-1) / posterior.scale**2
+
+
+def posterior_logdensity(logdensity_fn: LogDensityFn, posterior: Posterior) -> LogDensityFn:
+    """Log density (unnormalised) of the denoising posterior of one particle.
+
+    >>> flat = lambda x: 0.0 * jnp.sum(x)
+    >>> q = posterior_logdensity(flat, Posterior(jnp.zeros(2), jnp.asarray(2.0)))
+    >>> float(q(jnp.array([2.0, 0.0])))
+    -0.5
+    """
+    return lambda position: logdensity_fn(position) + log_tilt(posterior, position)
+
+
+def score_from_mean(process: Process, x: Array, t: Array, mean: Array) -> Array:
+    """Tweedie's formula ``∇log p_t(x) = (α E[x_0|x] - x)/σ²``.
+
+    Args:
+        process: the noising process.
+        x: noisy points, shape (num_particles, dim).
+        t: their times, shape (num_particles,).
+        mean: posterior means, shape (num_particles, dim).
+
+    Returns:
+        Scores, shape (num_particles, dim).
+
+    Reference: Huang et al. (2024), arXiv 2307.02037, Section 3.
+    """
+    return (column(process.alpha(t)) * mean - x) / column(process.sigma(t)) ** 2
+
+
+def mean_from_score(process: Process, x: Array, t: Array, score: Array) -> Array:
+    """Inverse of `score_from_mean`: ``E[x_0|x] = (x + σ² ∇log p_t(x))/α``."""
+    return (x + column(process.sigma(t)) ** 2 * score) / column(process.alpha(t))
+
+
+def score_from_target_gradient(process: Process, t: Array, mean_gradient: Array) -> Array:
+    """Target-score identity ``∇log p_t(x) = E[∇log π(x_0)|x]/α``.
+
+    Args:
+        process: the noising process.
+        t: times, shape (num_particles,).
+        mean_gradient: posterior means of the target's gradient, shape (num_particles, dim).
+
+    Returns:
+        Scores, shape (num_particles, dim).
+
+    Reference: De Bortoli et al. (2024), arXiv 2402.08667, Section 2.
+    """
+    return mean_gradient / column(process.alpha(t))

@@ -1,0 +1,211 @@
+"""Who saw where the mass is: coverage by the pool's generators, agreement between replicates."""
+
+import itertools
+import warnings
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..diffusion.kde import squared_distance
+from ..montecarlo.weights import relative_weights, weight_ess
+from ..types import Array
+
+NUM_JUDGED = 512
+"""Draws that stand for the target."""
+
+
+BREADTH = 2.0
+"""Of the kernel around a pool's point, in widths of a mode."""
+
+
+NEAR = 1e-3
+"""Share of the kernels at a draw from which on a generator counts as having points there."""
+
+
+NUM_CELLS = (2, 4, 8)
+
+
+MAX_GENERATORS = 8
+
+
+SMALL = 0.02
+"""Differences of weights that do not matter."""
+
+
+FEW = 25.0
+"""Effective draws of a replicate below which parts of them are not compared."""
+
+
+class Coverage(NamedTuple):
+    """What the generators of the pools saw of the target's mass; of one replicate or averaged."""
+
+    unseen: np.ndarray  # (num_generators,) share of the mass where a generator has no points
+    alone: float  # share of the mass where only one generator has points
+
+
+def _by_weight(weight: np.ndarray) -> np.ndarray:
+    """Indices of `NUM_JUDGED` draws, by a comb over the weights."""
+    comb = (np.arange(NUM_JUDGED) + 0.5) / NUM_JUDGED
+    return np.minimum(np.searchsorted(np.cumsum(weight), comb), weight.size - 1)
+
+
+@jax.jit
+def _shares(u: Array, position: Array, log_weight: Array, origin: Array) -> Array:
+    """Share of each generator in the kernels at each draw, shape (num_draws, MAX_GENERATORS).
+
+    Relative to the nearest points, so that it means the same in all dimensions.
+    """
+    is_there = jnp.isfinite(log_weight) & (origin >= 0)
+
+    def one(x: Array) -> Array:
+        log_kernel = -0.5 * squared_distance(x, position, jnp.asarray(BREADTH, x.dtype))
+        return jax.nn.softmax(jnp.where(is_there, log_kernel, -jnp.inf))
+
+    share = jax.lax.map(one, u, batch_size=64)
+    return jax.ops.segment_sum(share.T, origin, num_segments=MAX_GENERATORS).T
+
+
+def coverage(
+    position: np.ndarray,
+    weight: np.ndarray,
+    pool_position: np.ndarray,
+    pool_log_weight: np.ndarray,
+    origin: np.ndarray,
+) -> Coverage:
+    """Share of the mass that each generator of a pool, or one generator only, has points near.
+
+    A mode that one generator alone found may stand beside others that none found: then the
+    generators did not agree, and nothing vouches for the rest.
+
+    Args:
+        position: draws in the pool's coordinates, shape (num_draws, dim).
+        weight: their normalised weights.
+        pool_position: the pool's points, shape (num_points, dim).
+        pool_log_weight: theirs; points of weight zero count as none.
+        origin: which generator made a point, negative for none, shape (num_points,).
+
+    Returns:
+        `Coverage`; with one generator nothing is compared, and ``alone`` is 0.
+    """
+    num_generators = int(np.max(origin)) + 1
+    if num_generators < 2:
+        return Coverage(np.zeros(1), 0.0)
+    u = jnp.asarray(position[_by_weight(weight)])
+    share = np.asarray(_shares(u, pool_position, pool_log_weight, origin))[:, :num_generators]
+    is_near = share > NEAR
+    return Coverage(1 - is_near.mean(axis=0), float(np.mean(is_near.sum(axis=1) <= 1)))
+
+
+def _far_apart(points: np.ndarray, count: int) -> np.ndarray:
+    """First centers: each drawn with probability ∝ its squared distance to those before."""
+    rng = np.random.default_rng(0)
+    centers = [points[rng.integers(len(points))]]
+    for _ in range(count - 1):
+        distance2 = np.min([np.sum((points - center) ** 2, axis=1) for center in centers], axis=0)
+        total = np.sum(distance2)
+        share = distance2 / total if total > 0 else None
+        centers.append(points[rng.choice(len(points), p=share)])
+    return np.stack(centers)
+
+
+def cells(position: np.ndarray, weight: np.ndarray, num_cells: int) -> np.ndarray:
+    """Divide draws into at most ``num_cells`` cells of comparable mass, by k-means.
+
+    Cells are not modes: they are a partition, by which replicates can be compared.
+
+    Args:
+        position: draws, shape (num_draws, dim).
+        weight: their normalised weights.
+        num_cells: number of cells.
+
+    Returns:
+        Number of the cell of each draw.
+    """
+    from scipy.cluster.vq import kmeans2  # of scipy, which jax itself needs
+
+    points = np.asarray(position, np.float64)[_by_weight(weight)]
+    scale = np.std(points, axis=0)
+    scale = np.where(scale > 0, scale, 1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # cells that stay empty do no harm
+        centers, _ = kmeans2(points / scale, _far_apart(points / scale, num_cells), minit="matrix")
+    x = position / scale
+    distance = np.stack([np.sum((x - center) ** 2, axis=1) for center in centers])
+    return np.argmin(distance, axis=0)
+
+
+def part_weights(
+    is_in: np.ndarray, log_weight: np.ndarray, replicate: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What each replicate alone says about the weight of each part of the draws.
+
+    Args:
+        is_in: whether a draw belongs to a part, shape (num_draws, num_parts).
+        log_weight: shape (num_draws,).
+        replicate: shape (num_draws,).
+
+    Returns:
+        Weights and their standard errors, each (num_replicates, num_parts); nan for a replicate
+        without any weight.
+    """
+    w = relative_weights(log_weight)
+    pooled = (w / np.sum(w)) @ is_in
+    shares, errors = [], []
+    for label in np.unique(replicate):
+        is_own = replicate == label
+        own = np.where(is_own, w, 0.0)
+        if not np.any(own > 0):
+            shares.append(np.full(pooled.shape, np.nan))
+            errors.append(shares[-1])
+            continue
+        own = own / np.sum(own)
+        shares.append(own @ is_in)
+        plain = np.sqrt(own**2 @ (is_in - shares[-1][None, :]) ** 2)
+        # a cell that one replicate does not have seems to have no error there: what all together
+        # say about it has
+        size = weight_ess(log_weight[is_own])
+        errors.append(np.maximum(plain, np.sqrt(np.maximum(pooled * (1 - pooled), 0.0) / size)))
+    return np.stack(shares), np.stack(errors)
+
+
+class Disagreement(NamedTuple):
+    """Where two replicates differ most about the weight of one part of the draws."""
+
+    standard_errors: float
+    weights: tuple[float, float]
+
+
+def disagreement(
+    position: np.ndarray, log_weight: np.ndarray, replicate: np.ndarray
+) -> Disagreement:
+    """Largest difference between replicates' weights of a cell, in its standard errors.
+
+    Args:
+        position: draws, shape (num_draws, dim).
+        log_weight: shape (num_draws,).
+        replicate: shape (num_draws,).
+
+    Returns:
+        `Disagreement`; differences below `SMALL` are passed over, and nothing is compared if a
+        replicate has fewer than `FEW` effective draws.
+    """
+    w = relative_weights(log_weight)
+    labels = np.unique(replicate)
+    worst = Disagreement(0.0, (0.0, 0.0))
+    sizes = [weight_ess(log_weight[replicate == label]) for label in labels]
+    if min(sizes) < FEW:
+        return worst
+    is_in = np.concatenate(
+        [cells(position, w / np.sum(w), k)[:, None] == np.arange(k)[None, :] for k in NUM_CELLS],
+        axis=1,
+    )
+    shares, errors = part_weights(is_in, log_weight, replicate)
+    for (p, error), (q, other) in itertools.combinations(zip(shares, errors, strict=True), 2):
+        gap = np.abs(p - q)
+        distance = np.where(gap > SMALL, gap / np.hypot(error, other), 0.0)
+        k = int(np.argmax(distance))
+        if distance[k] > worst.standard_errors:
+            worst = Disagreement(float(distance[k]), (float(p[k]), float(q[k])))
+    return worst

@@ -1,0 +1,226 @@
+"""The host's record of a run: weighted draws, log Z, bounds, and what they cost."""
+
+import dataclasses
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..montecarlo.resampling import systematic
+from ..montecarlo.weights import has_weight, pareto_k, relative_weights, t_quantile, weight_ess
+from ..samplers.core import Plan
+from ..samplers.sampler import Info
+from ..types import Array, ArrayTree, Evaluations, Finding, PRNGKey, RDMCWarning
+from .coverage import Coverage
+
+STATIC = ("plan", "complete", "weighted", "inherited")
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Draws:
+    """Weighted draws of a target.
+
+    ``logmeanexp(log_weight)`` is ``log Ẑ``. `tv_bound` and `kl_bound` are about the unweighted
+    draws, and about what was seen: a mode that no particle met is in neither.
+    """
+
+    position: ArrayTree  # leading axis num_samples
+    log_weight: Array  # (num_samples,)
+    replicate: Array  # (num_samples,) int
+    info: Info  # (num_steps,) mean over the ensembles; counts are totals without the pilot's
+    log_normalizer: float
+    log_normalizer_error: float
+    tv_bound: float
+    kl_bound: float
+    num_evals: Evaluations  # totals as Python ints, pilot included
+    num_nonfinite: int
+    plan: Plan
+    complete: bool
+    weighted: bool
+    seconds: float
+    largest_logdensity: float
+    tv_limit: float = float("nan")  # upper 95 % confidence limits of the two bounds
+    kl_limit: float = float("nan")
+    coverage: Coverage | None = None  # by the generators of the pool
+    num_broken: int = 0  # draws whose weight came out as nan; it counts as zero
+    source_ess: float | None = None  # of the weighted draws that these were resampled from
+    inherited: tuple[Finding, ...] = ()  # what was found about those
+
+    @property
+    def num_samples(self) -> int:
+        """Number of draws."""
+        return int(self.log_weight.shape[0])
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Normalised weights, shape (num_samples,)."""
+        w = relative_weights(np.asarray(self.log_weight))
+        return w / np.sum(w)
+
+    @property
+    def ess(self) -> float:
+        """Effective sample size of the weights."""
+        return weight_ess(np.asarray(self.log_weight))
+
+    @property
+    def evals_per_sample(self) -> float:
+        """Evaluations per output draw: the larger of density and gradient counts."""
+        return max(self.num_evals.logdensity, self.num_evals.gradient) / self.num_samples
+
+    def log_normalizer_interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Two-sided interval of log Z by the t quantile of replicates - 1 degrees of freedom.
+
+        Args:
+            level: confidence, in (0, 1).
+
+        Returns:
+            Lower and upper end; infinite ends with one replicate, which nothing checks.
+
+        Raises:
+            ValueError: for a level out of range.
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"level must lie between 0 and 1, but got {level}. Try 0.95.")
+        num = np.unique(np.asarray(self.replicate)).size
+        quantile = t_quantile(num, 0.5 + level / 2) if num > 1 else float("inf")
+        reach = quantile * self.log_normalizer_error
+        return self.log_normalizer - reach, self.log_normalizer + reach
+
+    def expectation(self, fn: Callable[[ArrayTree], Any]) -> tuple[Any, Any]:
+        """Weighted mean of ``fn(position)`` and its standard error.
+
+        The error is the larger of the delta method's and the scatter between replicates; of
+        resampled draws, what the weights cost before is added. It takes draws of a replicate for
+        independent; of the default method they are spread evenly over the pool's regions, and
+        where ``fn`` is mostly a matter of the region (weights of modes) the error is smaller.
+
+        Args:
+            fn: function of one position; any PyTree of arrays.
+
+        Returns:
+            Estimate and standard error, each of the shape of ``fn``'s value; nan where no draw has
+            any weight.
+        """
+        values = jax.vmap(fn)(self.position)
+        w = self.weights
+        replicate = np.asarray(self.replicate)
+        is_known = has_weight(np.asarray(self.log_weight))
+        # resampled draws repeat points: the noise of the weights comes on top of their own
+        inflation = 1.0 if self.source_ess is None else 1 + w.size / max(self.source_ess, 1.0)
+
+        def estimate(leaf: Array) -> tuple[np.ndarray, np.ndarray]:
+            x = np.asarray(leaf, np.float64)
+            weight = w.reshape(-1, *([1] * (x.ndim - 1)))
+            if not is_known:
+                return np.full(x.shape[1:], np.nan), np.full(x.shape[1:], np.nan)
+            x = np.where(weight > 0, x, 0.0)  # where the target is not, fn need not be a number
+            mean = np.sum(weight * x, axis=0)
+            part = weight * (x - mean)
+            error2 = np.sum(part**2, axis=0)
+            labels = np.unique(replicate)
+            if labels.size > 1:
+                sums = np.stack([np.sum(part[replicate == one], axis=0) for one in labels])
+                between = np.sum(sums**2, axis=0) * labels.size / (labels.size - 1)
+                error2 = np.maximum(error2, between)
+            return mean, np.sqrt(error2 * inflation)
+
+        leaves, tree = jax.tree.flatten(values)
+        pairs = [estimate(leaf) for leaf in leaves]
+        return (
+            jax.tree.unflatten(tree, [mean for mean, _ in pairs]),
+            jax.tree.unflatten(tree, [error for _, error in pairs]),
+        )
+
+    def resample(self, rng_key: PRNGKey, num_samples: int | None = None) -> "Draws":
+        """Equally weighted draws, by systematic resampling over all replicates.
+
+        Args:
+            rng_key: key.
+            num_samples: number of draws; as many as there are by default. More than the
+                effective sample size repeats points.
+
+        Returns:
+            `Draws` with equal ``log_weight = log Ẑ``; log Z, the bounds and the findings are still
+            those of the run they came from, and errors of expectations know of its weights.
+        """
+        count = self.num_samples if num_samples is None else num_samples
+        if count < 1:
+            raise ValueError(f"num_samples must be at least 1, but got {num_samples}.")
+        chosen = systematic(rng_key, jnp.asarray(self.log_weight), count)
+        value = self.log_normalizer if self.weighted else 0.0
+        return dataclasses.replace(
+            self,
+            position=jax.tree.map(lambda leaf: leaf[chosen], self.position),
+            log_weight=jnp.full((count,), value, self.log_weight.dtype),
+            replicate=jnp.asarray(self.replicate)[chosen],
+            source_ess=self.ess if self.source_ess is None else self.source_ess,
+            inherited=tuple(self.findings()),
+        )
+
+    def summary(self) -> str:
+        """A page about the run: log Z, quality of the weights, cost, choices, findings."""
+        num = self.num_samples
+        rows = [
+            ("draws", f"{num} in {self.plan.num_replicates} replicates"),
+            ("log Z", f"{self.log_normalizer:.4f} ± {self.log_normalizer_error:.4f}"),
+            ("weight ESS", self._ess_text()),
+            ("Pareto k", f"{pareto_k(np.asarray(self.log_weight)):.2f}"),
+            ("TV bound", f"{self.tv_bound:.3f} of an unweighted draw's law, given what was seen"),
+            ("95 % limits", f"TV {self.tv_limit:.3f}, KL {self.kl_limit:.3f} nats"),
+            ("KL bound", f"{self.kl_bound:.3f} nats, likewise"),
+            (
+                "evaluations",
+                f"{self.evals_per_sample:.0f} per draw ({self.num_evals.gradient:,} gradients, "
+                f"{self.num_evals.logdensity:,} densities, pilot included)",
+            ),
+            ("non-finite", f"{self.num_nonfinite:,} density values, counted as zero density"),
+            ("seconds", f"{self.seconds:.1f}, compilation included"),
+            ("plan", self.plan.reason),
+        ]
+        if self.plan.accuracy is not None:
+            rows.append(("tolerance", self.plan.accuracy.summary()))
+        if not self.weighted:
+            rows = [row for row in rows if row[0] not in ("log Z", "Pareto k")]
+            rows = [row for row in rows if not row[0].endswith(("bound", "limits"))]
+        findings = self.findings()
+        rows += [("finding", f"[{code}] {message}") for code, message in findings]
+        rows += [] if findings else [("findings", "none")]
+        return "\n".join(f"{name:<12} {text}" for name, text in rows)
+
+    def _ess_text(self) -> str:
+        if not self.weighted:
+            return "no weights"
+        if self.source_ess is not None:
+            return f"{self.source_ess:.0f} before resampling to {self.num_samples}"
+        return f"{self.ess:.0f} of {self.num_samples}"
+
+    def findings(self) -> list[Finding]:
+        """What looks wrong with the run, without warning about it."""
+        from .findings import findings
+
+        return findings(self)
+
+    def check(self) -> list[Finding]:
+        """Warn about each finding (`RDMCWarning`) and return them all; empty if healthy."""
+        found = self.findings()
+        for code, message in found:
+            warnings.warn(f"[{code}]: {message}", RDMCWarning, stacklevel=2)
+        return found
+
+    def __repr__(self) -> str:
+        return (
+            f"Draws(num_samples={self.num_samples}, log_normalizer={self.log_normalizer:.4f}"
+            f" ± {self.log_normalizer_error:.4f}, ess={self.ess:.0f}, "
+            f"complete={self.complete})"
+        )
+
+
+jax.tree_util.register_dataclass(
+    Draws,
+    # numbers are data: as metadata, runs would never be alike, and nan not even like itself
+    data_fields=[field.name for field in dataclasses.fields(Draws) if field.name not in STATIC],
+    meta_fields=list(STATIC),
+)

@@ -1,0 +1,260 @@
+"""What can look wrong with a run: each finding has a code, numbers and a remedy."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..montecarlo.weights import log_mean_exp, pareto_k, relative_weights
+from ..samplers.methods import RICHER
+from ..target.flat import ravel_ensemble
+from ..types import Finding
+from .coverage import disagreement
+
+if TYPE_CHECKING:
+    from .draws import Draws
+
+
+LOW_ESS = 100.0
+
+
+LOW_ESS_SHARE = 0.05
+
+
+COARSE_LOGDENSITY = 1e5
+
+
+NONFINITE_SHARE = 0.01
+"""Of the evaluations that made the draws: the pilot looks far outside, where a healthy density may
+overflow. What it met is counted and shown, too."""
+
+
+LONELY_SHARE = 0.05
+
+
+TOO_SMALL = 1.5
+"""Limit of the bound over what the pilot predicted."""
+
+
+DISAGREEING = 5.0
+"""Standard errors; several parts and pairs of replicates are compared."""
+
+
+def findings(draws: "Draws") -> list[Finding]:
+    """All findings about a run.
+
+    Codes: R101 interrupted, R102 no weights, R103 few effective draws, R104 heavy tail of the
+    weights, R105 replicates disagree, R106 inner estimates collapsed, R107 non-finite densities,
+    R108 single precision too coarse, R109 only one replicate, R110 budget exceeded, R111 mass that
+    one generator of the pool alone met, R112 replicates disagree about where the mass is, R113
+    weights that are not numbers, R114 tolerance not met, R115 pilot too small, R116
+    searches that saw different modes.
+
+    Args:
+        draws: the run's record.
+
+    Returns:
+        A list, empty for a healthy run.
+    """
+    if draws.source_ess is not None:
+        return list(draws.inherited)  # what is true of the run that the draws were resampled from
+    found = _run(draws)
+    if not draws.weighted:
+        text = "this method has no path weights: log Z, its error and the bounds are unknown."
+        return [*found, Finding("R102", text + " For weights take rdmc_jax.sample().")]
+    return found + _weights(draws)
+
+
+def _run(draws: "Draws") -> list[Finding]:
+    found = []
+    if not draws.complete:
+        text = f"the run was interrupted after {draws.num_samples} draws; these are all there are."
+        found.append(Finding("R101", text))
+    made = draws.info.num_evals
+    total = max(int(np.sum(made.logdensity)), int(np.sum(made.gradient)), 1)
+    bad = int(np.sum(draws.info.num_nonfinite))
+    if bad > NONFINITE_SHARE * total:
+        text = (
+            f"the density was nan, +inf or zero at {bad:,} of the {total:,} points "
+            f"({100 * bad / total:.0f} %) that made the draws, and at {draws.num_nonfinite:,} in "
+            "all; they count as zero density. Right for a target with hard edges (a smooth map of "
+            "the support onto all reals samples better); else mend the density."
+        )
+        found.append(Finding("R107", text))
+    found += _over_budget(draws)
+    is_single = np.asarray(draws.log_weight).dtype == np.float32
+    if is_single and draws.largest_logdensity > COARSE_LOGDENSITY:
+        text = (
+            f"|log density| reaches {draws.largest_logdensity:.1e}, where single precision "
+            "resolves no better than 0.01. Subtract a constant, or enable double precision "
+            "(jax.config.update('jax_enable_x64', True)) and pass a float64 position."
+        )
+        found.append(Finding("R108", text))
+    ess = np.asarray(draws.info.ess_median)
+    worst = int(np.nanargmin(ess)) if np.any(np.isfinite(ess)) else -1
+    if worst >= 0 and ess[worst] < 2:
+        text = (
+            f"score estimates collapsed: median inner ESS {ess[worst]:.1f} at step {worst + 1} "
+            f"of {ess.size} (log-SNR {float(np.asarray(draws.info.log_snr)[worst]):.1f}). "
+            "Raise the number of inner samples, or use chains instead of importance sampling."
+        )
+        found.append(Finding("R106", text))
+    return found
+
+
+def _over_budget(draws: "Draws") -> list[Finding]:
+    asked = draws.plan.max_evals
+    # an interrupted run has spent the pilot of all its draws on some of them
+    if asked is None or not draws.complete or draws.evals_per_sample <= asked:
+        return []
+    if draws.plan.generator_names:
+        why = "how many temperatures tempering needs is known only afterwards"
+        remedy = "Lower max_evals"
+    else:
+        why = "it limits what a tolerance adds to the pilot and to the method's first sizes"
+        remedy = "Give the method fewer levels or inner samples"
+    text = (
+        f"{draws.evals_per_sample:.0f} evaluations per draw were spent, but at most "
+        f"max_evals={asked:g} asked for: {why}. {remedy}, or ask for more draws."
+    )
+    return [Finding("R110", text)]
+
+
+def _is_capped(draws: "Draws") -> bool:
+    """Whether a higher ``max_evals`` would have bought more."""
+    plan = draws.plan
+    if plan.max_evals is None or not plan.generator_names:
+        return False
+    if plan.accuracy is not None and "max_evals" in plan.accuracy.stopped:
+        return True
+    return "max_evals=" in plan.reason or len(plan.richer) < len(RICHER)
+
+
+def _more_work(draws: "Draws") -> str:
+    """What makes the weights better, as the beginning of a sentence."""
+    if not draws.plan.generator_names:
+        return "Give the method more temperatures or inner samples"
+    if _is_capped(draws):
+        return f"Raise max_evals={draws.plan.max_evals:g}"
+    if draws.plan.accuracy is not None:
+        is_met = draws.plan.accuracy.predicted <= draws.plan.accuracy.requested
+        return "Ask for a smaller tolerance" if is_met else "Ask for more draws"
+    return "Ask for accuracy, such as tolerance=0.1, which makes pool and temperatures grow"
+
+
+def _weights(draws: "Draws") -> list[Finding]:
+    log_weight, replicate = np.asarray(draws.log_weight), np.asarray(draws.replicate)
+    found = []
+    num, ess = draws.num_samples, draws.ess
+    if draws.num_broken:
+        text = (
+            f"{draws.num_broken} of {num} weights came out as nan and count as zero: log Z is too "
+            "low by what they would have held. Look for overflow in the density or the method, or "
+            "use double precision."
+        )
+        found.append(Finding("R113", text))
+    if ess < min(LOW_ESS, 0.5 * num) or ess < LOW_ESS_SHARE * num:
+        text = (
+            f"the weights have an effective sample size of {ess:.0f} of {num}. "
+            f"{_more_work(draws)}, or give known_positions if you know where modes are."
+        )
+        found.append(Finding("R103", text))
+    k = pareto_k(log_weight)
+    if k > 0.7:
+        text = (
+            f"the weights have a heavy tail (Pareto k {k:.2f} > 0.7): log Z and the bounds are "
+            f"likely too low, and their errors too. {_more_work(draws)}."
+        )
+        found.append(Finding("R104", text))
+    found += _tolerance(draws)
+    return found + _searches(draws) + _coverage(draws) + _replicates(draws, log_weight, replicate)
+
+
+def _tolerance(draws: "Draws") -> list[Finding]:
+    accuracy = draws.plan.accuracy
+    if accuracy is None:
+        return []
+    found = []
+    if draws.tv_limit > accuracy.requested:
+        remedy = "Raise num_samples, or ask"
+        if "max_evals" in accuracy.stopped:
+            remedy = "Raise max_evals or num_samples, or ask"
+        elif "not enough" in accuracy.stopped and draws.tv_bound > accuracy.requested:
+            remedy = "Ask"  # more draws would narrow the limit, down to the bound
+        usable = "; the weighted draws are usable as they are" if draws.ess >= LOW_ESS else ""
+        text = (
+            f"tolerance not met: the TV bound is {draws.tv_bound:.3f} and at most "
+            f"{draws.tv_limit:.3f} with 95 % confidence, but {accuracy.requested:g} was asked for "
+            f"({accuracy.stopped}). {remedy} for less{usable}."
+        )
+        found.append(Finding("R114", text))
+    if draws.tv_limit > TOO_SMALL * accuracy.predicted:
+        text = (
+            f"pilot too small: it predicted a TV bound of at most {accuracy.predicted:.3f}, but "
+            f"the reported draws have {draws.tv_limit:.3f}. They met heavy weights that the pilot "
+            "missed, or are few. Ask for more draws or replicates."
+        )
+        found.append(Finding("R115", text))
+    return found
+
+
+def _searches(draws: "Draws") -> list[Finding]:
+    lacking = draws.plan.lacking
+    if not lacking:
+        return []
+    text = (
+        f"searches saw different modes: {', '.join(lacking)}. Those points were added to its pool, "
+        "but what one search misses, all may have missed elsewhere. Raise num_replicates, or pass "
+        "known_positions."
+    )
+    return [Finding("R116", text)]
+
+
+def _coverage(draws: "Draws") -> list[Finding]:
+    seen = draws.coverage
+    if seen is None or seen.alone <= LONELY_SHARE:
+        return []
+    names = draws.plan.generator_names
+    parts = [f"{name} {share:.0%}" for name, share in zip(names, seen.unseen, strict=False)]
+    remedy = "max_evals or num_replicates" if _is_capped(draws) else "num_replicates"
+    text = (
+        f"{seen.alone:.0%} of the mass lies where one generator of the pool alone has points "
+        f"(unseen by {', '.join(parts)}). What all but one missed, all may have missed elsewhere: "
+        f"narrow modes are easily overlooked. Raise {remedy}, or pass "
+        "known_positions."
+    )
+    return [Finding("R111", text)]
+
+
+def _replicates(draws: "Draws", log_weight: np.ndarray, replicate: np.ndarray) -> list[Finding]:
+    labels = np.unique(replicate)
+    if labels.size < 2:
+        text = "one replicate only: nothing checks its log Z. Ask for num_replicates=2 or more."
+        return [Finding("R109", text)]
+    parts = [log_weight[replicate == label] for label in labels]
+    logs = np.array([log_mean_exp(part) for part in parts])
+    errors = np.array(
+        [
+            np.std(relative_weights(part), ddof=1) / np.sqrt(part.size) if part.size > 1 else np.inf
+            for part in parts
+        ]
+    )
+    if not np.any(np.isfinite(logs)):
+        return []  # no weight anywhere: the effective sample size says so
+    low, high = int(np.argmin(logs)), int(np.argmax(logs))
+    gap, error = logs[high] - logs[low], float(np.hypot(errors[low], errors[high]))
+    if gap > 4 * error + 0.02:
+        text = (
+            f"replicates disagree about log Z: {logs[low]:.3f} and {logs[high]:.3f}, "
+            f"{gap / max(error, 1e-12):.0f} standard errors apart. Some saw modes that others "
+            f"missed. {_more_work(draws)}, or pass the draws of this run as known_positions."
+        )
+        return [Finding("R105", text)]
+    found = disagreement(np.asarray(ravel_ensemble(draws.position)), log_weight, replicate)
+    if found.standard_errors > DISAGREEING:
+        text = (
+            "replicates disagree about where the mass is: one part of the draws has weight "
+            f"{found.weights[0]:.3f} in one and {found.weights[1]:.3f} in another, "
+            f"{found.standard_errors:.0f} standard errors apart. {_more_work(draws)}."
+        )
+        return [Finding("R112", text)]
+    return []

@@ -1,0 +1,1 @@
+"""Monte Carlo that knows nothing of diffusions: kernels, tilted targets, resampling, weights."""

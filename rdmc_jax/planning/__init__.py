@@ -1,0 +1,1 @@
+"""Sizes: defaults by dimension and budget, tolerance, forecast, theory."""

@@ -1,0 +1,354 @@
+"""Sizes of a level-by-level method, and how they grow until a pilot meets a tolerance.
+
+Path divergence: what the noise of the estimates adds is measured at each level (`noise_kl`); the
+rest falls with shorter levels between further ends and more temperatures (posteriors that are not
+Gaussian, the start, the finish), or with more chains at once (errors that chains carry from level
+to level, modes that they cannot change, which longer chains do not mend). The noise of level k is
+``A_k/b_k`` for b_k batches; for a given sum the fewest batches are ``b_k ∝ √A_k`` (Lagrange).
+
+As for the restart, ensembles that decide something are thrown away, and the reported run has the
+frozen sizes and fresh keys.
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from ..diffusion.estimators.batches import repeated
+from ..draws.plan import Accuracy, LevelGeneration
+from ..montecarlo.weights import kl_bound, tv_limit
+from ..samplers.core import Prepared, Result
+from ..samplers.sampler import Method, levels, rdmc
+from ..types import Process
+from .tolerance import MARGIN, Part, Refined, RunFn, cheapest, generation_line, growth
+
+WIDENED = 0.5
+"""Log-SNR by which both ends of the grid move out when its levels double."""
+
+
+MAX_BATCHES = 1024
+
+
+class LevelSizes(NamedTuple):
+    """What a planner chooses."""
+
+    times: tuple[float, ...]
+    num_batches: tuple[int, ...]  # of each level, and of the finish
+    wider: int  # factor of the inner samples of one batch
+    finer: int  # factor of the finish's steps
+
+    @property
+    def num_levels(self) -> int:
+        """Transitions between the times."""
+        return max(len(self.times) - 1, 0)
+
+
+def first_sizes(method: Method) -> LevelSizes:
+    """Those of the method itself."""
+    times = method.levels.times if method.levels.transition is not None else ()
+    return LevelSizes(times, (1,) * max(len(times), 1), 1, 1)
+
+
+def sized(method: Method, sizes: LevelSizes) -> Method:
+    """The method with other sizes."""
+    start, middle, finish = method
+    if sizes.finer > 1 and finish.finer is not None:
+        finish = finish.finer(sizes.finer)
+    if middle.transition is not None:
+        estimator = middle.estimator
+        if sizes.wider > 1 and estimator.wider is not None:
+            estimator = estimator.wider(sizes.wider)
+        if max(sizes.num_batches) > 1:
+            estimator = repeated(estimator, sizes.num_batches)
+        middle = levels(sizes.times, estimator, middle.transition, process=middle.process)
+    return rdmc(start, middle, finish)
+
+
+def allotted(cost: np.ndarray, allowed: float) -> tuple[int, ...]:
+    """The fewest batches whose noise is allowed: ``b_k = √A_k Σ_j √A_j / allowed``, rounded up.
+
+    Args:
+        cost: noise A_k that one batch leaves at each level, shape (num_levels,).
+        allowed: sum of A_k/b_k.
+
+    Returns:
+        Batches of each level, and as many for the finish as for the last one.
+
+    >>> allotted(np.array([0.04, 0.01]), 0.03)
+    (2, 1, 1)
+    """
+    root = np.sqrt(np.maximum(np.asarray(cost, np.float64), 0.0))
+    wanted = np.ceil(root * np.sum(root) / max(allowed, 1e-12) - 1e-9)
+    batches = np.clip(wanted, 1, MAX_BATCHES).astype(int).tolist()
+    return (*batches, batches[-1])
+
+
+def longer(method: Method, now: LevelSizes, factor: int) -> LevelSizes:
+    """Levels, and steps of the finish, ``factor`` for each one now."""
+    if factor == 1:
+        return now
+    finer = now.finer if method.finish.finer is None else factor * now.finer
+    if now.num_levels < 1:
+        return now._replace(finer=finer)
+    widened = WIDENED * np.log2(factor)
+    times = refined_grid(now.times, method.levels.process, factor, widened)
+    return now._replace(times=times, finer=finer)
+
+
+def quieter(now: LevelSizes, noise: np.ndarray, target: LevelSizes, allowed: float) -> LevelSizes:
+    """Batches for new sizes, so that their noise is what is allowed.
+
+    Args:
+        now: sizes of the run that was measured.
+        noise: its `noise_kl` at each level, shape (num_levels,).
+        target: new sizes, whose batches are still to be set; ``k`` levels for each one now.
+        allowed: sum of the noise.
+
+    Returns:
+        ``target`` with batches.
+    """
+    if now.num_levels < 1:
+        return target
+    factor = target.num_levels // now.num_levels
+    cost = noise * np.asarray(now.num_batches[:-1]) * (now.wider / target.wider)
+    # half the step has about half the noise for the same number of samples
+    return target._replace(num_batches=allotted(np.repeat(cost, factor) / factor, allowed))
+
+
+def refined_grid(
+    times: tuple[float, ...], process: Process, factor: int, widened: float = 0.0
+) -> tuple[float, ...]:
+    """The same grid with ``factor`` levels for each, and further ends.
+
+    Args:
+        times: decreasing; new ones lie between them, equally spaced in log-SNR (in time where
+            the end is time 0, whose log-SNR is infinite).
+        process: the noising process.
+        factor: levels for each one of the old grid.
+        widened: log-SNR by which both ends (an end at time 0 cannot) move out; the others move
+            in proportion.
+
+    Returns:
+        ``factor * (len(times) - 1) + 1`` decreasing times.
+
+    >>> from rdmc_jax import ornstein_uhlenbeck
+    >>> grid = log_snr_grid(2, low=-2.0, high=2.0)
+    >>> finer = refined_grid(grid, ornstein_uhlenbeck(), 2, widened=1.0)
+    >>> wanted = log_snr_grid(4, low=-3.0, high=3.0)
+    >>> max(abs(a - b) for a, b in zip(finer, wanted)) < 1e-6
+    True
+    """
+    finite = [t for t in times if t > 0]
+    values = np.array([float(process.log_snr(jnp.asarray(t))) for t in finite])
+    middle, half = 0.5 * (values[0] + values[-1]), 0.5 * (values[-1] - values[0])
+    stretch = 1 + widened / half if half > 0 else 1.0
+    places = np.arange((len(finite) - 1) * factor + 1) / factor
+    wanted = np.interp(places, np.arange(len(finite)), middle + stretch * (values - middle))
+    made = [float(process.time(float(value))) for value in wanted]
+    if len(finite) < len(times):
+        made += [made[-1] * (factor - k) / factor for k in range(1, factor + 1)]
+    if not all(math.isfinite(t) for t in made):
+        raise ValueError(f"no finer grid can be made of times {times}.")
+    return tuple(made)
+
+
+MAX_GROWTH = 256
+"""Evaluations of an ensemble at most, for each one of the first."""
+
+
+WORKING = 0.4
+
+
+LEAST_SHARE = 0.05
+"""Of the divergence that the rest is taken to have at least: noise is an estimate."""
+
+
+def measured_generation(sizes: LevelSizes, results: list[Result], evals: int) -> LevelGeneration:
+    """What one ensemble of each replicate shows.
+
+    Args:
+        sizes: they ran with.
+        results: one for each replicate.
+        evals: they cost, larger of densities and gradients.
+
+    Returns:
+        The record.
+
+    Raises:
+        ValueError: if the method has no path weights.
+    """
+    weights = [np.asarray(one.log_weight, np.float64) for one in results]
+    log_weight = np.concatenate(weights)
+    if np.all(np.isnan(log_weight)):
+        raise ValueError(
+            "tolerance is judged on path weights, and this method has none. Take a start of known "
+            "density (gaussian) and a transition with one (moment_matched), or leave tolerance out."
+        )
+    log_weight = np.where(np.isnan(log_weight), -np.inf, log_weight)
+    bound = tv_limit(log_weight, np.repeat(np.arange(len(weights)), [w.size for w in weights]))
+    total = kl_bound(log_weight)
+    if not math.isfinite(total):
+        finite = log_weight[np.isfinite(log_weight)]
+        total = 0.5 * float(np.var(finite)) if 2 * finite.size > log_weight.size else math.inf
+    noise = np.mean([np.asarray(one.info.noise_kl, np.float64) for one in results], axis=0)
+    noise = np.nan_to_num(noise[: sizes.num_levels])
+    infos = [one.info.num_evals for one in results]
+    each = np.sum([np.maximum(i.logdensity, i.gradient) for i in infos], axis=0)
+    by_noise = float(np.sum(noise))
+    return LevelGeneration(
+        num_levels=sizes.num_levels,
+        num_batches=sizes.num_batches,
+        wider=sizes.wider,
+        finer=sizes.finer,
+        tv_bound=bound.estimate,
+        tv_limit=bound.upper,
+        kl_bound=total,
+        noise_kl=tuple(noise.tolist()),
+        rest=max(total - by_noise, LEAST_SHARE * total),
+        level_evals=tuple(int(count) for count in each),
+        evals=evals,
+    )
+
+
+Tried = list[tuple[LevelGeneration, LevelSizes]]
+
+
+def _mends_by_width(method: Method, tried: Tried) -> bool:
+    """Whether more chains at once, rather than more levels, are to lower the rest.
+
+    More levels come first. The knob that was turned last is kept while it works: while the rest
+    falls by more than the `WORKING` power of its factor.
+    """
+    estimator = method.levels.estimator
+    if tried[-1][1].num_levels < 1 or estimator.wider is None:
+        return False
+    is_width = False
+    for (old, before), (new, after) in itertools.pairwise(tried):
+        was_width = after.wider > before.wider
+        factor = max(after.wider / before.wider, after.num_levels / before.num_levels)
+        if factor > 1:
+            works = new.rest <= old.rest * factor**-WORKING
+            is_width = was_width if works else not was_width
+    return is_width
+
+
+def next_level_sizes(
+    method: Method, tried: Tried, tolerance: float, ahead: float, affordable: float = math.inf
+) -> LevelSizes | None:
+    """Larger sizes where it is cheapest to come down to what is allowed.
+
+    The bound is about proportional to the root of the path's divergence. Its part by noise falls
+    with the inner samples; the rest is taken to halve when the levels (and steps of the finish) or
+    the chains of each, whichever worked last, double.
+
+    Args:
+        method: the user's.
+        tried: what was measured, the last with the sizes that are to be enlarged.
+        tolerance: requested.
+        ahead: ensembles to run with new sizes for each one measured.
+        affordable: evaluations that are left.
+
+    Returns:
+        Sizes, or None where the ladder or the budget ends.
+    """
+    one, now = tried[-1]
+    noise = float(np.sum(one.noise_kl))
+    allowed = (noise + one.rest) * (MARGIN * tolerance / one.tv_limit) ** 2
+    is_width = _mends_by_width(method, tried)
+    parts = (
+        Part(noise, 1.0, (1, 2, 4) if now.num_levels > 0 else (1,)),
+        Part(one.rest, 1.0, (1, 2, 4)),
+    )
+    evals = np.asarray(one.level_evals, np.float64)
+
+    def larger(factors: tuple[int, ...]) -> LevelSizes:
+        if is_width:
+            new = now._replace(wider=factors[1] * now.wider)
+        else:
+            new = longer(method, now, factors[1])
+        return quieter(now, np.asarray(one.noise_kl), new, noise / factors[0])
+
+    def cost(factors: tuple[int, ...]) -> float:
+        new = larger(factors)
+        more = sum(new.num_batches[:-1]) * new.wider / max(sum(now.num_batches[:-1]), 1) / now.wider
+        of_levels = float(np.sum(evals[:-1])) * more if now.num_levels > 0 else 0.0
+        return ahead * (of_levels + float(evals[-1]) * new.finer / now.finer)
+
+    first = sum(tried[0][0].level_evals)
+    most = min(affordable, ahead * MAX_GROWTH * first)
+    chosen = cheapest(parts, allowed, cost, most)
+    new = None if chosen is None else larger(chosen)
+    return None if new == now else new
+
+
+def refine_levels(
+    prepares: list[Prepared],
+    run: RunFn,
+    method: Method,
+    *,
+    tolerance: float,
+    num_ensembles: int,
+    max_total: float,
+    tell: Callable[[str], None],
+) -> Refined:
+    """Grow a composition until the limit of a thrown-away pilot meets the tolerance.
+
+    Args:
+        prepares: of the replicates.
+        run: runs one ensemble.
+        method: the user's, of the first generation.
+        tolerance: requested total variation.
+        num_ensembles: of the reported run, per replicate.
+        max_total: evaluations at most, all in all; ``inf`` for no cap but the ladder's end.
+        tell: called with a line after each generation.
+
+    Returns:
+        `Refined`: the generation with the lowest limit.
+
+    Raises:
+        ValueError: if the method has no path weights.
+    """
+    spent = sum(int(max(one.pool.num_evals)) for one in prepares)
+    sizes = first_sizes(method)
+    tried: Tried = []
+    discarded: list[Result] = []
+
+    def tell_of(one: LevelGeneration, follows: str) -> None:
+        tell(generation_line(len(tried) - 1, one.tv_limit, MARGIN * tolerance, spent, follows))
+
+    while True:
+        own = sized(method, sizes)
+        results = [run(k, len(tried), one, own) for k, one in enumerate(prepares)]
+        counts = [one.info.num_evals for one in results]
+        evals = sum(max(int(np.sum(c.logdensity)), int(np.sum(c.gradient))) for c in counts)
+        discarded, spent = discarded + results, spent + evals
+        one = measured_generation(sizes, results, evals)
+        tried.append((one, sizes))
+        if one.tv_limit <= MARGIN * tolerance:
+            stopped = "met by the pilot"
+            break
+        if next_level_sizes(method, tried, tolerance, 1 + num_ensembles) is None:
+            stopped = f"{MAX_GROWTH} times the first evaluations are not enough"
+            break
+        left = max_total - spent
+        new = next_level_sizes(method, tried, tolerance, 1 + num_ensembles, left)
+        if new is None:
+            stopped = "the next size would exceed max_evals"
+            break
+        knobs = (
+            ("levels", sizes.num_levels, new.num_levels),
+            ("batches", sum(sizes.num_batches), sum(new.num_batches)),
+            ("samples of a batch, times", sizes.wider, new.wider),
+            ("steps of the finish, times", sizes.finer, new.finer),
+        )
+        tell_of(one, growth(*knobs))
+        sizes = new
+    tell_of(one, stopped)
+    best = min(range(len(tried)), key=lambda k: tried[k][0].tv_limit)
+    one, sizes = tried[best]
+    record = Accuracy(tolerance, one.tv_limit, tuple(t[0] for t in tried), best, stopped)
+    return Refined(list(prepares), sized(method, sizes), discarded, record)

@@ -1,0 +1,147 @@
+"""What the two ladders of sizes share: the request, parts of an error, and what it costs."""
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..draws.plan import Accuracy
+from ..samplers.core import Prepared, Result
+from ..samplers.sampler import Method
+
+SLACK = 1.3
+"""Where no choice is enough, the cheapest is taken that leaves at most so many times the least: the
+last factor of the dearer part often lowers the sum by little, and a generation more costs less."""
+
+
+class Part(NamedTuple):
+    """One part of a path's divergence (or of the variance of log w, about twice that)."""
+
+    value: float  # now
+    power: float  # it falls like ``factor ** -power``
+    factors: tuple[int, ...]  # by which its size may grow in one generation, 1 among them
+
+
+def cheapest(
+    parts: tuple[Part, ...],
+    allowed: float,
+    cost: Callable[[tuple[int, ...]], float],
+    affordable: float,
+) -> tuple[int, ...] | None:
+    """Factors whose predicted sum is allowed at the least cost.
+
+    Args:
+        parts: what the error is made of; where a value is infinite, nothing is known, and all
+            parts count alike.
+        allowed: sum that may be left.
+        cost: of a choice of factors, one for each part.
+        affordable: cost at most.
+
+    Returns:
+        The cheapest factors that reach ``allowed``; if none does, the cheapest of those that come
+        about as near as any (`SLACK`); None if nothing larger is affordable.
+
+    >>> parts = (Part(0.3, 1.0, (1, 2, 4)), Part(0.1, 1.0, (1, 2, 4)))
+    >>> cheapest(parts, 0.2, lambda f: 10 * f[0] + f[1], 1000)  # .3/2 + .1/2
+    (2, 2)
+    >>> cheapest(parts, 0.2, lambda f: 10 * f[0] + f[1], 15)  # (1, 4) is hardly better
+    (1, 2)
+    """
+    if not all(math.isfinite(part.value) for part in parts):
+        parts = tuple(part._replace(value=1.0) for part in parts)
+        allowed = 0.5 * len(parts)
+    choices = []
+    for factors in itertools.product(*(part.factors for part in parts)):
+        left = sum(p.value * f**-p.power for p, f in zip(parts, factors, strict=True))
+        if max(factors) > 1:
+            choices.append((left, cost(factors), factors))
+    choices = [one for one in choices if one[1] <= affordable]
+    if not choices:
+        return None
+    least = min(left for left, _, _ in choices)
+    target = allowed if least <= allowed else SLACK * least
+    enough = [one for one in choices if one[0] <= target]
+    return min(enough, key=lambda one: (one[1], one[0]))[2]
+
+
+MARGIN = 0.9
+"""Of the tolerance that the pilot's limit must meet: the reported draws have noise of their own."""
+
+
+RunFn = Callable[[int, int, Prepared, Method], Result]
+"""``(replicate, number, prepared, method) -> Result``: one ensemble that will be thrown away."""
+
+
+class Refined(NamedTuple):
+    """What the reported run starts from."""
+
+    prepares: list[Prepared]  # of each replicate, with its grown pool
+    method: Method
+    discarded: list[Result]
+    accuracy: Accuracy
+
+
+def generation_line(
+    number: int, tv_limit: float, wanted: float, num_evals: int, follows: str
+) -> str:
+    """What one generation showed, in words.
+
+    Args:
+        number: of the generation, from 0.
+        tv_limit: upper 95 % confidence limit that it measured.
+        wanted: limit that would end the search.
+        num_evals: evaluations so far, pilots included.
+        follows: what grows now, or why nothing does.
+
+    >>> generation_line(0, 0.25, 0.09, 50000, "temperatures 16 -> 64")
+    'generation 1: TV limit 0.250 (wanted 0.090), 50,000 evaluations so far; temperatures 16 -> 64'
+    """
+    return (
+        f"generation {number + 1}: TV limit {tv_limit:.3f} (wanted {wanted:.3f}), "
+        f"{num_evals:,} evaluations so far; {follows}"
+    )
+
+
+def growth(*knobs: tuple[str, Any, Any]) -> str:
+    """Which of some sizes change.
+
+    Args:
+        *knobs: name, size now, size next.
+
+    >>> growth(("pool", 1, 4), ("temperatures", 16, 16))
+    'pool 1 -> 4'
+    """
+    return ", ".join(f"{name} {now} -> {new}" for name, now, new in knobs if now != new)
+
+
+def check_tolerance(tolerance: float | None, method: Method | None) -> None:
+    """Check a tolerance.
+
+    Raises:
+        TypeError: if it is not a number.
+        ValueError: if it is not in (0, 1), or nothing of the method can grow.
+    """
+    if tolerance is None:
+        return
+    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float):
+        raise TypeError(f"tolerance must be a number in (0, 1), but got {tolerance!r}.")
+    if not 0 < tolerance < 1:
+        raise ValueError(
+            f"tolerance={tolerance!r} must lie between 0 and 1: it is a total variation distance. "
+            "0.1 is a usual choice."
+        )
+    if method is not None:
+        check_growing(method)
+
+
+def check_growing(method: Method) -> None:
+    """Check that something of a method can grow.
+
+    Raises:
+        ValueError: if it has neither levels nor a finish with temperatures.
+    """
+    if method.levels.transition is None and method.finish.finer is None:
+        raise ValueError(
+            "tolerance makes levels, inner samples and temperatures more, but this method has "
+            "neither levels nor an annealed finish. Add one of them, or leave tolerance out."
+        )

@@ -1,0 +1,335 @@
+"""Find where the target is and how wide it is, with gradients and without.
+
+With gradients in three cheap stages: points at many distances from the user's position climb by
+damped Newton steps; rounds of further points start from the breadth of what was met, for a narrow
+mode in many dimensions has a small basin; short chains from the best of all of them spread over
+their modes. Location and scale of the chains' ends standardise the target, and the ends join the
+pool. Without: tempering from a reference of all scales at once.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ..montecarlo.kernels import mala, random_walk
+from ..montecarlo.resampling import systematic
+from ..montecarlo.tilted import Tilted, adapted, retarget, tilted_logdensity
+from ..target.flat import inward, log_det, outward, standardised
+from ..types import Array, Evaluations, LogDensityFn, PRNGKey, memoised
+from .curvature import average_factor, products_per_point
+from .mode_search import (
+    NUM_EXPLAINING,
+    NUM_SHRINKS,
+    Local,
+    affordable,
+    around,
+    bounded,
+    climb,
+    evaluations_of_search,
+    evaluations_per_climb,
+    inside,
+    log_rank,
+    look,
+)
+from .pool import deviation_of
+from .tempering import Tempering, temper
+
+SNAPSHOTS = (1, 2, 4, 8, 16)
+"""Steps of a climb at which what it met is kept."""
+
+
+CONTINUED = 0.25
+"""Share of each later round that goes on from the best points so far."""
+
+
+SIDE_BY_SIDE = 4096
+"""Hessian products at once: more would need much more memory than an ensemble does."""
+
+
+class Pilot(NamedTuple):
+    """What the pilot learned."""
+
+    location: Array  # (dim,)
+    scale: Array  # (dim,) standard deviation over all modes
+    shape: Array  # typical spread within one mode: deviations (dim,), or A of A Aᵀ (dim, dim)
+    points: Array  # (num_points, dim) ends of its chains, in the user's coordinates
+    logdensity: Array  # (num_points,)
+    num_evals: Evaluations
+    num_nonfinite: Array
+
+
+PilotFn = Callable[[PRNGKey, LogDensityFn, Array, Array | None], Pilot]
+"""``(rng_key, logdensity_fn, position, known) -> Pilot``: a guarded density on flat arrays, a first
+guess of shape (dim,) that may be far off, points that the user knows, (num_known, dim), or None."""
+
+
+@memoised
+def climbing_pilot(
+    *,
+    num_rounds: int = 3,
+    num_starts: int = 64,
+    num_climbs: int = 16,
+    num_candidates: int = 128,
+    num_chains: int = 256,
+    num_steps: int = 48,
+) -> PilotFn:
+    """Location, scale and first points of a target, by Newton steps and short chains.
+
+    Args:
+        num_rounds: rounds of climbs. The first starts at distances from half to 4,000 times the
+            local scale; later ones go on from the best points and start anew around all.
+        num_starts: points that climb in each round.
+        num_climbs: Newton steps of each.
+        num_candidates: for each start of a later round; the least explained is taken. Fewer in
+            more than 128 dimensions, see `searching.affordable`.
+        num_chains: chains, the number of points returned.
+        num_steps: MALA steps of each.
+
+    Returns:
+        A `PilotFn`. Modes that no climb and no chain met are not in what it finds.
+    """
+
+    def pilot(
+        rng_key: PRNGKey, logdensity_fn: LogDensityFn, position: Array, known: Array | None
+    ) -> Pilot:
+        dim, dtype = position.shape[0], position.dtype
+        look_key, start_key, round_key, choose_key, chain_key = jax.random.split(rng_key, 5)
+        first = look(logdensity_fn, position, look_key)
+        # a flat spot has no curvature to measure a length by: the size of the position is a guess
+        guess = jnp.where(first.deviation < 1e10, first.deviation, 1 + jnp.abs(position))
+        reach = 2.0 ** jnp.linspace(-1.0, 12.0, num_starts, dtype=dtype)
+        noise = jax.random.normal(start_key, (num_starts, dim), dtype)
+        offsets = (reach[:, None] * guess[None, :] * noise).at[0].set(0.0)
+        starts = jax.vmap(lambda offset: inside(logdensity_fn, position, offset))(offsets)
+        if known is not None:
+            # all join the pool, but climbing is dear: a thinned set of them will do
+            thinned = known[:: -(-2 * known.shape[0] // num_starts)].astype(dtype)
+            starts = starts.at[-thinned.shape[0] :].set(thinned)
+        kept = jnp.asarray(sorted({min(s, num_climbs) - 1 for s in SNAPSHOTS} | {num_climbs - 1}))
+        num_continued = int(CONTINUED * num_starts)
+
+        def one_round(starts: Array, step: Any) -> tuple[Array, tuple[Local, Array]]:
+            key, is_last = step
+            climb_key, best_key, order_key, new_key = jax.random.split(key, 4)
+            keys = jax.random.split(climb_key, num_starts)
+            seen, bad = jax.lax.map(
+                lambda one: climb(logdensity_fn, one[0], one[1], num_climbs),
+                (starts, keys),
+                batch_size=max(1, SIDE_BY_SIDE // products_per_point(dim)),
+            )
+            met = jax.tree.map(
+                lambda leaf: jnp.take(leaf, kept, axis=1).reshape(-1, *leaf.shape[2:]), seen
+            )
+            met = bounded(met)
+            chosen = systematic(best_key, log_rank(met), num_starts)
+            chosen = jax.random.permutation(order_key, chosen)
+            best, width = met.x[chosen], met.deviation[chosen]
+            new, missed = jax.lax.cond(
+                is_last,
+                lambda: (best[num_continued:], jnp.zeros((), jnp.int32)),
+                lambda: around(
+                    new_key,
+                    logdensity_fn,
+                    best,
+                    width,
+                    num_new=num_starts - num_continued,
+                    num_candidates=affordable(num_candidates, dim),
+                ),
+            )
+            starts = jnp.concatenate([best[:num_continued], new])
+            return starts, (met, jnp.sum(bad) + missed)
+
+        is_last = jnp.arange(num_rounds) == num_rounds - 1
+        rounds = (jax.random.split(round_key, num_rounds), is_last)
+        _, (met, bad) = jax.lax.scan(one_round, starts, rounds)
+        met = bounded(jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), met))
+        begin = jax.tree.map(
+            lambda leaf: leaf[systematic(choose_key, log_rank(met), num_chains)], met
+        )
+        # curvature says how wide modes are; their geometric mean, because widths span decades
+        width = _geometric_mean(begin.deviation)
+        shape = width if begin.covariance is None else average_factor(begin.covariance, width)
+        points, logdensity, chain_bad = _spread(chain_key, logdensity_fn, begin, shape, num_steps)
+        location = jnp.mean(points, axis=0)
+        scale = deviation_of(points)
+        scale = jnp.where(scale > 0, scale, jnp.median(begin.deviation, axis=0))
+        # no wider than what the chains, who know more than one point's curvature, spread over
+        narrower = _geometric_mean(jnp.minimum(begin.deviation, 3 * scale[None, :])) / width
+        shape = shape * (narrower if shape.ndim == 1 else narrower[:, None])
+        evals = pilot_evaluations(
+            dim,
+            num_rounds=num_rounds,
+            num_starts=num_starts,
+            num_climbs=num_climbs,
+            num_candidates=num_candidates,
+            num_chains=num_chains,
+            num_steps=num_steps,
+        )
+        return Pilot(
+            location,
+            scale,
+            shape,
+            points,
+            logdensity,
+            jax.tree.map(jnp.asarray, evals),
+            jnp.sum(bad) + chain_bad,
+        )
+
+    return pilot
+
+
+def pilot_evaluations(
+    dim: int,
+    *,
+    num_rounds: int,
+    num_starts: int,
+    num_climbs: int,
+    num_candidates: int,
+    num_chains: int,
+    num_steps: int,
+) -> Evaluations:
+    """Evaluations that `climbing_pilot` of these sizes makes; they are known beforehand."""
+    moves = num_chains * (num_steps + 1)
+    densities, gradients = evaluations_per_climb(dim)
+    climbs = num_rounds * num_starts * num_climbs
+    num_new = num_starts - int(CONTINUED * num_starts)
+    searches = num_rounds - 1
+    placed = num_starts * NUM_SHRINKS
+    tried = affordable(num_candidates, dim)
+    placed += searches * evaluations_of_search(num_new, tried, num_starts, gradients)
+    looks = searches * min(num_starts, NUM_EXPLAINING) * (gradients - 1)
+    moves += gradients  # the first look at the position
+    return Evaluations(climbs * densities + moves + placed, climbs * gradients + moves + looks)
+
+
+def _geometric_mean(deviation: Array) -> Array:
+    return jnp.exp(jnp.mean(jnp.log(deviation), axis=0))
+
+
+def _spread(
+    rng_key: PRNGKey, logdensity_fn: LogDensityFn, begin: Local, shape: Array, num_steps: int
+) -> tuple[Array, Array, Array]:
+    """MALA from each point, in the average shape times the point's own deviations.
+
+    Each chain has its own step size; returns the ends, their log densities and non-finite counts.
+    """
+    num_chains, dim = begin.x.shape
+    center = jnp.mean(begin.x, axis=0)
+    target = standardised(logdensity_fn, center, shape)
+    first = inward(center, shape, begin.x)
+    if begin.covariance is None:
+        own = begin.deviation / shape[None, :]
+    else:
+        inverse = jnp.linalg.inv(shape)
+        own2 = jnp.einsum("ij,njk,ik->ni", inverse, begin.covariance, inverse)
+        own = jnp.sqrt(jnp.maximum(own2, 1e-6))
+    user = Tilted(lambda y: jnp.zeros((), y.dtype), 0.0, jnp.ones(dim, first.dtype))
+
+    def local(x: Array, unit: Array) -> Tilted:
+        return Tilted(lambda y: jnp.zeros((), y.dtype), x, unit)
+
+    def start(x: Array, unit: Array) -> Any:
+        return mala(tilted_logdensity(target, local(x, unit)), 1.0).init(jnp.zeros_like(x))
+
+    def body(carry: Any, key: PRNGKey) -> Any:
+        state, step_size = carry
+
+        def move(x: Array, unit: Array, h: Array, key: PRNGKey, state: Any) -> Any:
+            return mala(tilted_logdensity(target, local(x, unit)), h).step(key, state)
+
+        keys = jax.random.split(key, num_chains)
+        state, info = jax.vmap(move)(first, own, step_size, keys, state)
+        step_size = adapted(step_size, info.acceptance_rate, 0.57, 0.4)
+        return (state, step_size), jnp.sum(info.num_nonfinite)
+
+    first_step = jnp.full((num_chains,), 0.3 * dim ** (-1 / 3), first.dtype)
+    keys = jax.random.split(rng_key, num_steps)
+    (state, _), bad = jax.lax.scan(body, (jax.vmap(start)(first, own), first_step), keys)
+    end = jax.vmap(lambda x, unit, s: retarget(s, local(x, unit), user))(first, own, state)
+    points = outward(center, shape, end.position)
+    return points, end.logdensity - log_det(shape), jnp.sum(bad)
+
+
+LOW_OCTAVE, HIGH_OCTAVE = -10, 12
+"""Scales of the reference over ``1 + |position|``, in powers of two."""
+
+
+NUM_NEIGHBOURS = 16
+
+
+NUM_CENTERS = 64
+
+
+def _log_reference(center: Array, unit: Array, y: Array) -> Array:
+    """Equal mixture of Gaussians around ``center``, one for each octave of scale."""
+    octave = jnp.arange(LOW_OCTAVE, HIGH_OCTAVE + 1, dtype=y.dtype)
+    distance2 = jnp.sum(((y - center) / unit) ** 2)
+    each = -0.5 * distance2 / 4.0**octave - y.shape[0] * math.log(2.0) * octave
+    return jax.nn.logsumexp(each)
+
+
+def _width(points: Array, scale: Array) -> Array:
+    """Typical deviation within a mode: of the nearest neighbours of some points, per coordinate.
+
+    Neighbours alone are too close together; in dim dimensions the k nearest of the n points of a
+    mode reach to about ``(k/n)^{1/dim}`` of its width, which is divided out.
+    """
+    z = points / scale[None, :]
+    centers = z[:: max(1, z.shape[0] // NUM_CENTERS)]
+    count = min(NUM_NEIGHBOURS, z.shape[0])
+
+    def one(center: Array) -> Array:
+        offset = z - center[None, :]
+        _, nearest = jax.lax.top_k(-jnp.sum(offset**2, axis=1), count)
+        return jnp.sqrt(jnp.mean(offset[nearest] ** 2, axis=0) + 1e-12)
+
+    near = jnp.exp(jnp.mean(jnp.log(jax.vmap(one)(centers)), axis=0))
+    filled = (count / z.shape[0]) ** (1 / z.shape[1])
+    return scale * jnp.minimum(near / filled, 1.0)
+
+
+@memoised
+def gradient_free_pilot(*, num_particles: int = 1024, num_steps: int = 6) -> PilotFn:
+    """Location, scale and first points from density values alone.
+
+    Adaptive tempered sequential Monte Carlo with random walks, from a mixture of Gaussians around
+    the example position whose scales run from a thousandth to 4,000 times ``1 + |position|``.
+
+    Args:
+        num_particles: particles, the number of points returned.
+        num_steps: random-walk steps per temperature.
+
+    Returns:
+        A `PilotFn`. Up to about ten dimensions; where there is a gradient, `climbing_pilot` sees
+        far more.
+    """
+    options = Tempering(random_walk, 0.3, num_steps, 100, 3)
+
+    def pilot(
+        rng_key: PRNGKey, logdensity_fn: LogDensityFn, position: Array, known: Array | None
+    ) -> Pilot:
+        octave_key, noise_key, temper_key = jax.random.split(rng_key, 3)
+        dim, dtype = position.shape[0], position.dtype
+        unit = 1 + jnp.abs(position)
+        octave = jax.random.randint(octave_key, (num_particles,), LOW_OCTAVE, HIGH_OCTAVE + 1)
+        noise = jax.random.normal(noise_key, (num_particles, dim), dtype)
+        offsets = 2.0 ** octave.astype(dtype)[:, None] * noise
+        x = (position[None, :] + unit[None, :] * offsets).at[0].set(position)
+        if known is not None:
+            # no draws of the reference, but tempering sees that the target is higher there
+            thinned = known[:: -(-2 * known.shape[0] // num_particles)].astype(dtype)
+            x = x.at[-thinned.shape[0] :].set(thinned)
+
+        def log_reference(y: Array) -> Array:
+            return _log_reference(position, unit, y)
+
+        state, evals, bad = temper(temper_key, logdensity_fn, x, log_reference, options)
+        location, scale = jnp.mean(state.position, axis=0), deviation_of(state.position)
+        scale = jnp.where(scale > 0, scale, unit)
+        width = _width(state.position, scale)
+        return Pilot(location, scale, width, state.position, state.logdensity, evals, bad)
+
+    return pilot

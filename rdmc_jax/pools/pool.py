@@ -1,0 +1,168 @@
+"""Pools: points that between them should touch every mode; their proportions need not be right.
+
+A pool is fixed before it is used, so weights that are computed with it are exact for any pool.
+What no pool member saw stays unseen: unions of unlike generators guard against that.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..montecarlo.kernels import mala
+from ..montecarlo.tilted import adapted
+from ..types import Array, Evaluations, LogDensityFn, Pool, PoolGenerator, PRNGKey, memoised
+
+
+def deviation_of(points: Array) -> Array:
+    """Standard deviation of each coordinate, exactly zero for equal points.
+
+    Differences to the first point are taken before anything else: the mean of equal numbers is
+    not exactly that number, and rounding is no spread.
+
+    Args:
+        points: shape (num_points, dim).
+
+    Returns:
+        Shape (dim,).
+
+    >>> float(deviation_of(jnp.full((256, 1), 300.1))[0])
+    0.0
+    """
+    return jnp.std(points - points[:1], axis=0)
+
+
+def spread(known: Pool, factor: float) -> tuple[Array, Array]:
+    """Center and breadth of a broad start: ``factor`` times what the known points span.
+
+    Returns:
+        Mean of the known points and ``factor`` times their standard deviations (1 where they
+        have none), each of shape (dim,).
+    """
+    deviation = deviation_of(known.position)
+    return jnp.mean(known.position, axis=0), factor * jnp.where(deviation > 0, deviation, 1.0)
+
+
+def fixed_pool(position: Array, log_weight: Array | None = None) -> Pool:
+    """A pool of given points, which cost nothing.
+
+    Args:
+        position: shape (num_points, dim).
+        log_weight: shape (num_points,), unnormalised; equal by default.
+
+    Returns:
+        A `Pool`.
+
+    >>> fixed_pool(jnp.zeros((5, 2))).log_weight.shape
+    (5,)
+    """
+    zero = jnp.zeros((), jnp.int32)
+    count = position.shape[0]
+    weight = jnp.zeros(count, position.dtype) if log_weight is None else log_weight
+    origin, unmeasured = jnp.zeros(count, jnp.int32), jnp.zeros((), position.dtype)
+    return Pool(position, weight, Evaluations(zero, zero), zero, origin, unmeasured)
+
+
+def as_known(pool: Pool) -> Pool:
+    """The pool with its costs set to zero, because they were counted before."""
+    free = fixed_pool(pool.position, pool.log_weight)
+    return free._replace(origin=pool.origin, coarsest=pool.coarsest)
+
+
+def pool_of(
+    position: Array, logdensity: Array, num_evals: Evaluations, num_nonfinite: Array
+) -> Pool:
+    """Equally weighted points; those of zero density stay, so that shapes do, without weight."""
+    log_weight = jnp.where(jnp.isfinite(logdensity), 0.0, -jnp.inf).astype(position.dtype)
+    log_weight = jnp.where(jnp.any(log_weight == 0), log_weight, jnp.zeros_like(log_weight))
+    pool = fixed_pool(position, log_weight)
+    return pool._replace(num_evals=num_evals, num_nonfinite=num_nonfinite)
+
+
+@memoised
+def broad_chains(
+    *, num_chains: int, num_steps: int = 100, factor: float = 2.0, first_step: float = 0.05
+) -> PoolGenerator:
+    """Ends of MALA chains from a broad Gaussian start, each with its own step size.
+
+    Finds the modes whose basins the broad start touches, in the proportions of the basins.
+
+    Args:
+        num_chains: number of chains, the pool's size.
+        num_steps: steps of each; ``num_steps + 1`` evaluations.
+        factor: breadth of the start over the spread of the known points.
+        first_step: first step size; adapted per chain to acceptance 0.57.
+
+    Returns:
+        A `PoolGenerator`.
+    """
+
+    def generate(rng_key: PRNGKey, logdensity_fn: LogDensityFn, known: Pool) -> Pool:
+        dim, dtype = known.position.shape[1], known.position.dtype
+        start_key, scan_key = jax.random.split(rng_key)
+        center, breadth = spread(known, factor)
+        x = center[None, :] + breadth[None, :] * jax.random.normal(
+            start_key, (num_chains, dim), dtype
+        )
+        state = jax.vmap(mala(logdensity_fn, 1.0).init)(x)
+        step_size = jnp.full((num_chains,), first_step, dtype)
+
+        def body(carry: Any, key: PRNGKey) -> Any:
+            state, step_size = carry
+            keys = jax.random.split(key, num_chains)
+            state, info = jax.vmap(lambda h, k, s: mala(logdensity_fn, h).step(k, s))(
+                step_size, keys, state
+            )
+            step_size = adapted(step_size, info.acceptance_rate, 0.57, 0.4)
+            return (state, step_size), jnp.sum(info.num_nonfinite)
+
+        first_bad = jnp.sum(~jnp.isfinite(state.logdensity), dtype=jnp.int32)
+        keys = jax.random.split(scan_key, num_steps)
+        (state, _), bad = jax.lax.scan(body, (state, step_size), keys)
+        count = jnp.asarray(num_chains * (num_steps + 1), jnp.int32)
+        evals = Evaluations(count, count)
+        return pool_of(state.position, state.logdensity, evals, first_bad + jnp.sum(bad))
+
+    return generate
+
+
+@memoised
+def known_points() -> PoolGenerator:
+    """The points that the pilot or the user already has, with their weights, at no cost.
+
+    Returns:
+        A `PoolGenerator`.
+    """
+
+    def generate(rng_key: PRNGKey, logdensity_fn: LogDensityFn, known: Pool) -> Pool:
+        return as_known(known)
+
+    return generate
+
+
+@memoised
+def union(*generators: PoolGenerator) -> PoolGenerator:
+    """All points of several pools, which see different things; each keeps its weights.
+
+    Each generator numbers its points (``origin``), so that a run can tell what which of them saw.
+
+    Args:
+        generators: pool generators.
+
+    Returns:
+        A `PoolGenerator`.
+    """
+
+    def generate(rng_key: PRNGKey, logdensity_fn: LogDensityFn, known: Pool) -> Pool:
+        keys = jax.random.split(rng_key, len(generators))
+        pools = [one(key, logdensity_fn, known) for one, key in zip(generators, keys, strict=True)]
+        return Pool(
+            jnp.concatenate([pool.position for pool in pools]),
+            jnp.concatenate([pool.log_weight for pool in pools]),
+            jax.tree.map(lambda *counts: sum(counts), *(pool.num_evals for pool in pools)),
+            sum((pool.num_nonfinite for pool in pools), jnp.zeros((), jnp.int32)),
+            jnp.concatenate([jnp.full_like(pool.origin, k) for k, pool in enumerate(pools)]),
+            jnp.zeros((), pools[0].position.dtype),
+        )
+
+    return generate

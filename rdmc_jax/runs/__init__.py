@@ -1,0 +1,1 @@
+"""The host's side of a run: replicates, devices, checkpoints, progress."""

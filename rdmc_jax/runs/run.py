@@ -1,0 +1,356 @@
+"""Run a plan on the host: its two compiled programs, replicates in chunks, and the record."""
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from ..draws.coverage import Coverage, coverage
+from ..draws.draws import Draws
+from ..montecarlo.weights import (
+    kl_bound,
+    kl_limit,
+    log_mean_exp,
+    log_normalizer_error,
+    relative_weights,
+    tv_bound,
+    tv_limit,
+)
+from ..planning.defaults import chosen_method
+from ..planning.tolerance import Refined, RunFn
+from ..samplers.core import Plan, Prepared, Result, ensemble, prepare
+from ..samplers.sampler import Method
+from ..target.flat import inward, ravel_ensemble
+from ..types import ArrayTree, Evaluations, LogDensityFn, PRNGKey
+from .checkpoint import Checkpoint, nowhere, open_checkpoint
+from .devices import collected, dealt, replicated, spread, vmapped_over
+from .exchange import shared
+from .progress import reporter
+
+_prepare = jax.jit(prepare, static_argnames=("logdensity_fn", "plan"))
+
+
+@functools.partial(jax.jit, static_argnames=("logdensity_fn", "method", "mesh"))
+def _ensembles(
+    rng_keys: PRNGKey,
+    logdensity_fn: LogDensityFn,
+    position: ArrayTree,
+    data: Any,
+    prepared: Prepared,
+    *,
+    method: Method,
+    mesh: Mesh | None = None,
+) -> Result:
+    """Several ensembles of one replicate side by side."""
+    placed = spread(method, mesh)
+    results = vmapped_over(mesh)(
+        lambda key: ensemble(key, logdensity_fn, position, data, prepared, method=placed)
+    )(rng_keys)
+    return collected(results, mesh)
+
+
+class Stages(NamedTuple):
+    """The programs of a run, bound to its density; results are on the host."""
+
+    prepare: Callable[[str, PRNGKey, Plan], Prepared]
+    """``(name, rng_key, plan)``"""
+    ensembles: Callable[[list[str], PRNGKey, Prepared, Method], list[Result]]
+    """``(names, rng_keys, prepared, method)``: one for each name and key"""
+
+
+def stages(
+    logdensity_fn: LogDensityFn,
+    position: ArrayTree,
+    data: Any,
+    known: ArrayTree | None,
+    *,
+    mesh: Mesh | None,
+    store: Checkpoint,
+) -> Stages:
+    """Bind the programs to a density.
+
+    Args:
+        logdensity_fn: the user's density.
+        position: example position.
+        data: passed to the density if not None.
+        known: points that the user knows, or None.
+        mesh: devices, or None for the default one.
+        store: where finished parts are looked up and kept, by name.
+
+    Returns:
+        `Stages`. A part that is loaded has the bits of the one that was made; so the programs are
+        given arrays of the host in both cases.
+    """
+    own, dataset, points = replicated((position, data, known), mesh)
+
+    def prepare_one(name: str, rng_key: PRNGKey, plan: Plan) -> Prepared:
+        arguments = (replicated(rng_key, mesh), logdensity_fn, own, dataset, points)
+        origin = store.origin(plan)
+        found = store.load(name, origin, lambda: _prepare.eval_shape(*arguments, plan=plan))
+        if found is None:
+            found = jax.device_get(_prepare(*arguments, plan=plan))
+            store.save(name, origin, found)
+        return found
+
+    def several(
+        names: list[str], rng_keys: PRNGKey, prepared: Prepared, method: Method
+    ) -> list[Result]:
+        keys = dealt(rng_keys, mesh)
+        arguments = (keys, logdensity_fn, own, dataset, replicated(prepared, mesh))
+
+        def shapes() -> Result:
+            found = _ensembles.eval_shape(*arguments, method=method, mesh=mesh)
+            return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), found)
+
+        # grown pools and chosen methods follow from other parts, one of which may be made again
+        origin = store.origin(method, prepared)
+        found = [store.load(name, origin, shapes) for name in names]
+        have = [part for part in found if part is not None]
+        if len(have) == len(names):
+            return have
+        # all of them, though some may be there: other sizes would be other programs
+        made = jax.device_get(_ensembles(*arguments, method=method, mesh=mesh))
+        results = [jax.tree.map(lambda leaf, k=k: leaf[k], made) for k in range(len(names))]
+        for name, result in zip(names, results, strict=True):
+            store.save(name, origin, result)
+        return results
+
+    return Stages(prepare_one, several)
+
+
+def shares_of(num_samples: int, plan: Plan) -> list[int]:
+    """Draws of each replicate: equal, the last takes the rest of the division.
+
+    Where its ensembles do not hold so many, the last ones take one more each.
+    """
+    each, rest = divmod(num_samples, plan.num_replicates)
+    shares = [each] * plan.num_replicates
+    if each + rest <= plan.num_ensembles * plan.num_particles:
+        shares[-1] += rest
+        return shares
+    return shares[:-rest] + [each + 1] * rest
+
+
+def _coverage(
+    position: ArrayTree, log_weight: np.ndarray, replicate: np.ndarray, prepares: list[Prepared]
+) -> Coverage:
+    """Of the generators of the pools, averaged over the replicates that have draws."""
+    x = ravel_ensemble(position)
+    found = []
+    for label in np.unique(replicate):
+        one, is_own = prepares[label], replicate == label
+        u = np.asarray(inward(one.location, one.scale, x[is_own]))
+        w = relative_weights(log_weight[is_own])
+        pool = one.pool
+        found.append(coverage(u, w / np.sum(w), pool.position, pool.log_weight, pool.origin))
+    return Coverage(
+        np.mean([one.unseen for one in found], axis=0), float(np.mean([one.alone for one in found]))
+    )
+
+
+def assemble(
+    parts: list[tuple[int, Result]],
+    prepares: list[Prepared],
+    discarded: list[Result],
+    num_samples: int,
+    plan: Plan,
+    complete: bool,
+    seconds: float,
+) -> Draws:
+    """Put the ensembles' results together."""
+    shares = shares_of(num_samples, plan)
+    left = list(shares)
+    positions, weights, replicates = [], [], []
+    for replicate, result in parts:
+        take = min(left[replicate], result.log_weight.shape[0])
+        left[replicate] -= take
+        positions.append(jax.tree.map(lambda leaf, take=take: leaf[:take], result.position))
+        weights.append(result.log_weight[:take])
+        replicates.append(np.full(take, replicate, np.int32))
+    position = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *positions)
+    log_weight, labels = np.concatenate(weights), np.concatenate(replicates)
+    weighted = not bool(np.all(np.isnan(log_weight)))
+    broken = np.isnan(log_weight) & weighted
+    log_weight = np.where(broken, -np.inf, log_weight) if weighted else np.zeros_like(log_weight)
+    infos = [result.info for _, result in parts]
+
+    def total(counts: list[Any]) -> int:
+        return int(sum(int(np.sum(np.asarray(c, np.int64))) for c in counts))
+
+    pools = [one.pool for one in prepares]
+    seen = _coverage(position, log_weight, labels, prepares) if weighted else None
+    spent = infos + [result.info for result in discarded]
+    counts = [i.num_evals for i in spent] + [p.num_evals for p in pools]
+    evals = Evaluations(
+        total([count.logdensity for count in counts]), total([count.gradient for count in counts])
+    )
+    bad = total([i.num_nonfinite for i in spent] + [p.num_nonfinite for p in pools])
+    mean = jax.tree.map(lambda *leaves: np.mean(np.stack(leaves), axis=0), *infos)
+    counts_of = [(info.num_evals, info.num_nonfinite) for info in infos]
+    evaluated, nonfinite = jax.tree.map(
+        lambda *leaves: np.sum(np.stack(leaves), axis=0, dtype=np.int64), *counts_of
+    )
+    mean = mean._replace(num_evals=evaluated, num_nonfinite=nonfinite)
+    ranges = np.abs(np.stack([one.logdensity_range for one in prepares]))
+    largest = float(np.max(np.where(np.isfinite(ranges), ranges, 0.0)))
+    nan = float("nan")
+    certified = tv_limit(log_weight, labels).upper if weighted else nan
+    if plan.accuracy is not None:
+        met = plan.accuracy._replace(certified=certified, spent=max(evals))
+        plan = plan._replace(accuracy=met)
+    return Draws(
+        position=position,
+        log_weight=jnp.asarray(log_weight),
+        replicate=jnp.asarray(labels),
+        info=mean,
+        log_normalizer=log_mean_exp(log_weight) if weighted else nan,
+        log_normalizer_error=(log_normalizer_error(log_weight, labels) if weighted else nan),
+        tv_bound=tv_bound(log_weight) if weighted else nan,
+        kl_bound=kl_bound(log_weight) if weighted else nan,
+        tv_limit=certified,
+        kl_limit=kl_limit(log_weight, labels).upper if weighted else nan,
+        num_evals=evals,
+        num_nonfinite=bad,
+        plan=plan,
+        complete=complete,
+        weighted=weighted,
+        seconds=seconds,
+        largest_logdensity=largest,
+        coverage=seen,
+        num_broken=int(np.sum(broken)),
+    )
+
+
+class Refiner(NamedTuple):
+    """Makes better pools and a method out of the first ones, by ensembles that are thrown away."""
+
+    tolerance: float
+    refine: Callable[[list[Prepared], RunFn, Callable[[str], None]], Refined]
+
+
+DISCARDED = 2**32 - 1
+"""Folded into the key of the first replicate for the ensemble that decides the budget."""
+
+
+def check_prepared(prepared: Prepared) -> None:
+    """Check what a pilot found.
+
+    Raises:
+        ValueError: if the density was finite nowhere.
+    """
+    low, high = prepared.logdensity_range
+    if low > high:
+        raise ValueError(
+            "logdensity_fn is not finite anywhere the pilot looked around the example position "
+            f"({int(prepared.pool.num_nonfinite)} values were nan, infinite or -inf). Pass a "
+            "position, or known_positions, where the density is positive."
+        )
+
+
+def pilot_shape(plan: Plan) -> Plan:
+    """A plan without what is no part of the pilot's program, so that it compiles once."""
+    return plan._replace(num_replicates=0, num_ensembles=0, reason="", max_evals=None, richer=())
+
+
+def _chunks(num_ensembles: int, num_particles: int, chunk_size: int | None) -> int:
+    if chunk_size is not None and chunk_size < 1:
+        raise ValueError(f"chunk_size must be at least 1 particle, but got {chunk_size}.")
+    return min(num_ensembles, max(1, (chunk_size or num_particles) // num_particles))
+
+
+def run_plan(
+    key: PRNGKey,
+    logdensity_fn: LogDensityFn,
+    position: ArrayTree,
+    num_samples: int,
+    plan: Plan,
+    *,
+    data: Any = None,
+    known: ArrayTree | None = None,
+    refined: Refiner | None = None,
+    chunk_size: int | None = None,
+    mesh: Mesh | None = None,
+    progress: bool = False,
+    checkpoint: Any = None,
+) -> Draws:
+    """Run a plan on the host: replicates, their ensembles in chunks, and the record.
+
+    Given the method, draws of ensemble e of replicate r depend on its pool, of key
+    ``fold_in(fold_in(key, r), 0)``, and on ``fold_in(fold_in(key, r), e + 1)`` only: the first
+    ensembles stay the same when more are asked for. All pools are made before any draw, so that a
+    replicate whose pool lacks what another one's saw can have that too (`sharing`). Ctrl-C returns
+    what is finished. With a checkpoint every preparation and ensemble is looked up there before it
+    is run.
+    """
+    begin = time.perf_counter()
+    side = _chunks(plan.num_ensembles, plan.num_particles, chunk_size)
+    parts: list[tuple[int, Result]] = []
+    prepares: list[Prepared] = []
+    discarded: list[Result] = []
+    shape = pilot_shape(plan)
+    complete = True
+    store = nowhere
+    if checkpoint is not None:
+        config = {"num_samples": num_samples, "known_positions": known, "plan": plan}
+        config["tolerance"] = None if refined is None else refined.tolerance
+        store = open_checkpoint(checkpoint, key, logdensity_fn, position, data, config)
+    programs = stages(logdensity_fn, position, data, known, mesh=mesh, store=store)
+
+    def prepare(replicate: int) -> None:
+        own = jax.random.fold_in(jax.random.fold_in(key, replicate), 0)
+        prepares.append(programs.prepare(f"replicate{replicate}", own, shape))
+        check_prepared(prepares[-1])
+
+    def thrown_away(replicate: int, number: int, prepared: Prepared, method: Method) -> Result:
+        replicate_key = jax.random.fold_in(key, replicate)
+        own = jax.random.fold_in(jax.random.fold_in(replicate_key, DISCARDED), number)[None]
+        name = f"replicate{replicate}-pilot{number}"
+        return programs.ensembles([name], own, prepared, method)[0]
+
+    def results() -> Iterator[tuple[int, Result]]:
+        nonlocal plan
+        for replicate in range(plan.num_replicates):
+            prepare(replicate)
+        if plan.generator is not None:
+            prepares[:], lacking = shared(prepares)
+            plan = plan._replace(lacking=lacking)
+        used = prepares
+        if refined is not None:
+            found = refined.refine(prepares, thrown_away, report.generation)
+            used = found.prepares
+            discarded.extend(found.discarded)
+            plan = plan._replace(method=found.method, accuracy=found.accuracy)
+        for replicate, prepared in enumerate(used):
+            replicate_key = jax.random.fold_in(key, replicate)
+            if plan.richer and not discarded:
+                keys = jax.random.fold_in(replicate_key, DISCARDED)[None]
+                discarded.extend(programs.ensembles(["discarded"], keys, prepared, plan.method))
+                method, measured = chosen_method(plan, discarded[0])
+                plan = plan._replace(method=method, reason=f"{plan.reason}; {measured}")
+            for first in range(0, plan.num_ensembles, side):
+                # the last chunk may be smaller, and is then a program of its own: none of it is
+                # thrown away
+                numbers = range(first, min(first + side, plan.num_ensembles))
+                fold_in = functools.partial(jax.random.fold_in, replicate_key)
+                keys = jax.vmap(fold_in)(jnp.asarray(numbers) + 1)
+                names = [f"replicate{replicate}-ensemble{number}" for number in numbers]
+                for part in programs.ensembles(names, keys, prepared, plan.method):
+                    yield replicate, part
+
+    total = plan.num_replicates * plan.num_ensembles
+    with reporter(progress, total) as report:
+        try:
+            for part in results():
+                parts.append(part)
+                report.ensembles(parts)
+        except KeyboardInterrupt:
+            if not parts:
+                raise
+            complete = False
+    seconds = time.perf_counter() - begin
+    return assemble(parts, prepares, discarded, num_samples, plan, complete, seconds)

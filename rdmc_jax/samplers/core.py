@@ -1,0 +1,194 @@
+"""One ensemble as a pure function of arrays: what jit, vmap and the driver work on."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ..pools.pilot import PilotFn
+from ..pools.pool import as_known, fixed_pool
+from ..target.flat import bind, flatten, inward, outward, ravel_ensemble, standardised
+from ..types import Array, ArrayTree, LogDensityFn, Pool, PoolGenerator, PRNGKey
+from .sampler import Info, Method
+
+
+class Plan(NamedTuple):
+    """Everything static about a run; equal plans share one compiled program."""
+
+    method: Method
+    pilot: PilotFn | None  # None: the user's own coordinates
+    generator: PoolGenerator | None  # of the pool, after the pilot
+    num_replicates: int
+    num_ensembles: int  # per replicate
+    reason: str  # what was chosen and why
+    max_evals: float | None = None  # asked for, per output draw
+    generator_names: tuple[str, ...] = ()  # what the pool's origins stand for
+    richer: tuple[Method, ...] = ()  # in their order, if the measured weight ESS is too low
+    accuracy: Any = None  # asked for by a tolerance, and predicted
+    lacking: tuple[str, ...] = ()  # which replicates were given another one's pool too, and why
+
+    @property
+    def num_particles(self) -> int:
+        """Particles of one ensemble."""
+        return self.method.start.num_particles
+
+
+class Result(NamedTuple):
+    """Weighted draws of one ensemble with its record."""
+
+    position: ArrayTree  # leading axis num_particles
+    log_weight: Array  # (num_particles,) nan if the method has no density
+    info: Info  # leading axis num_steps
+
+
+class Prepared(NamedTuple):
+    """What a replicate knows before its ensembles run."""
+
+    location: Array  # (dim,)
+    scale: Array  # (dim,) or (dim, dim), of the coordinates that the method runs in
+    pool: Pool  # in those coordinates
+    logdensity_range: Array  # (2,) smallest and largest finite value the pilot's points have
+
+
+def prepare(
+    rng_key: PRNGKey,
+    logdensity_fn: LogDensityFn,
+    position: ArrayTree,
+    data: Any,
+    known: ArrayTree | None,
+    *,
+    plan: Plan,
+) -> Prepared:
+    """Pilot and pool: made once, and fixed, for all ensembles of a replicate.
+
+    Args:
+        rng_key: key.
+        logdensity_fn: the user's density.
+        position: example position.
+        data: passed to the density if not None.
+        known: points that the user knows, leading axis num_known, or None.
+        plan: static.
+
+    Returns:
+        `Prepared`, its pool's counts including the pilot's.
+    """
+    flat = flatten(logdensity_fn, position, data)
+    dim, dtype = flat.position.shape[0], flat.position.dtype
+    known_flat = None if known is None else ravel_ensemble(known).astype(dtype)
+    if plan.pilot is None:
+        points = flat.position[None] if known_flat is None else known_flat
+        pool = fixed_pool(points)
+        none = jnp.full((2,), jnp.nan, dtype)
+        return Prepared(jnp.zeros(dim, dtype), jnp.ones(dim, dtype), pool, none)
+    pilot_key, pool_key = jax.random.split(rng_key)
+    found = plan.pilot(pilot_key, flat.logdensity_fn, flat.position, known_flat)
+    points, log_weight = found.points, jnp.where(jnp.isfinite(found.logdensity), 0.0, -jnp.inf)
+    if known_flat is not None:
+        points = jnp.concatenate([points, known_flat])
+        log_weight = jnp.concatenate([log_weight, jnp.zeros(known_flat.shape[0])])
+    # particles that restart from a pool live within modes, the others come from N(0, I)
+    scale = found.shape if plan.method.start.is_adaptive else found.scale
+    evals, bad = found.num_evals, found.num_nonfinite
+    u = inward(found.location, scale, points)
+    pool = fixed_pool(u, log_weight.astype(dtype))
+    if plan.generator is not None:
+        target = standardised(flat.logdensity_fn, found.location, scale)
+        pool = plan.generator(pool_key, target, pool)
+    counted = pool._replace(
+        num_evals=jax.tree.map(jnp.add, evals, pool.num_evals),
+        num_nonfinite=bad + pool.num_nonfinite,
+    )
+    return Prepared(found.location, scale, counted, _range(found.logdensity))
+
+
+def ensemble(
+    rng_key: PRNGKey,
+    logdensity_fn: LogDensityFn,
+    position: ArrayTree,
+    data: Any,
+    prepared: Prepared,
+    *,
+    method: Method,
+) -> Result:
+    """Run one ensemble from start to finish in the coordinates of its preparation.
+
+    Args:
+        rng_key: key.
+        logdensity_fn: the user's density.
+        position: example position.
+        data: passed to the density if not None.
+        prepared: of `prepare`.
+        method: the composition to run.
+
+    Returns:
+        A `Result` in the user's coordinates; the mean weight estimates the user's Z.
+    """
+    flat = bind(logdensity_fn, position, data)
+    init_key, step_key = jax.random.split(rng_key)
+    location, scale, pool, _ = prepared
+    sampler = method(standardised(flat.logdensity_fn, location, scale))
+    state = sampler.init(jnp.zeros_like(location), init_key, as_known(pool))
+    keys = jax.random.split(step_key, sampler.num_steps)
+    state, info = jax.lax.scan(lambda state, key: sampler.step(key, state), state, keys)
+    x = outward(location, scale, state.position)
+    return Result(jax.vmap(flat.unravel)(x), state.log_weight, info)
+
+
+def _range(logdensity: Array) -> Array:
+    is_finite = jnp.isfinite(logdensity)
+    low = jnp.min(jnp.where(is_finite, logdensity, jnp.inf))
+    return jnp.stack([low, jnp.max(jnp.where(is_finite, logdensity, -jnp.inf))])
+
+
+def core(
+    rng_key: PRNGKey,
+    logdensity_fn: LogDensityFn,
+    position: ArrayTree,
+    data: Any = None,
+    *,
+    plan: Plan,
+) -> Result:
+    """Pilot and one ensemble in one pure function: jit it, vmap it over ``data``.
+
+    Args:
+        rng_key: key.
+        logdensity_fn: ``logdensity_fn(position)``, or with ``data`` as second argument.
+        position: example position, a PyTree of floats.
+        data: dynamic PyTree or None.
+        plan: static; see `make_plan`.
+
+    Returns:
+        A `Result`; its evaluations include the pilot's.
+
+    Gradients by ``data`` of weighted means and of the mean weight's logarithm are right where all
+    randomness is reparameterised: ``gaussian`` start, levels with ``importance``, Gaussian
+    transitions, ``gaussian_finish`` or ``identity``, and a plan without pilot. Chains of ``ula`` in
+    the levels (a step size that is a schedule, ``num_kept`` left out) too, but for the choice among
+    importance candidates that they begin from: its derivative is left out, which matters the less
+    the longer they are. Not valid, and without any warning by JAX: kernels that accept or reject
+    (``mala``, ``hmc``, ``annealed`` of them), resampled pools, ``bridge`` (its draw is chosen),
+    and densities that are zero somewhere. Not possible in reverse mode: the automatic method and
+    pilots, which loop until they are done; JAX says so.
+
+    >>> import jax, jax.numpy as jnp, rdmc_jax
+    >>> small = rdmc_jax.rdmc(
+    ...     rdmc_jax.gaussian(num_particles=64),
+    ...     rdmc_jax.levels(rdmc_jax.log_snr_grid(4), rdmc_jax.importance(num_samples=16)),
+    ...     rdmc_jax.gaussian_finish())
+    >>> plan = rdmc_jax.make_plan(dim=1, method=small)  # without a method: the automatic choice
+    >>> def density(x, data):
+    ...     return -0.5 * jnp.sum((x - data) ** 2)
+    >>> run = jax.jit(jax.vmap(
+    ...     lambda key, data: rdmc_jax.core(key, density, jnp.zeros(1), data, plan=plan)))
+    >>> result = run(jax.random.split(jax.random.key(0)), jnp.array([3.0, -20.0]))
+    >>> result.position.shape  # two posteriors in one program
+    (2, 64, 1)
+    """
+    prepare_key, run_key = jax.random.split(rng_key)
+    prepared = prepare(prepare_key, logdensity_fn, position, data, None, plan=plan)
+    result = ensemble(run_key, logdensity_fn, position, data, prepared, method=plan.method)
+    evals = result.info.num_evals
+    first = jnp.arange(evals.gradient.shape[0]) == 0
+    spent = prepared.pool.num_evals
+    total = jax.tree.map(lambda e, p: e + jnp.where(first, p, 0), evals, spent)
+    return result._replace(info=result.info._replace(num_evals=total))

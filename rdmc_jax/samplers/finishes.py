@@ -1,0 +1,308 @@
+"""Last stage: from x at the last level to a draw of x_0 and its factor of the weight.
+
+The factor is an unbiased estimate of ``∫ π(y) N(x; αy, σ²I) dy``, so that with the factors of the
+start and the levels the mean weight is exactly the normalising constant, however rough the
+estimates inside the levels were. Conditions: step sizes are frozen before the estimate is made.
+
+The annealed finish goes from a Gaussian that resembles the posterior of x_0 to the posterior
+itself. Chains walk in the Gaussian's own coordinates z, ``y = m + A z`` with ``A Aᵀ = V``.
+Posteriors differ: some are thin and bent, others round, and a step that suits most leaves the
+chains of the others where they began, with weights that any number of temperatures leaves as
+scattered as they were. So each particle looks once, at a point of its Gaussian that is thrown
+away, how much steeper than the Gaussian its posterior is, and divides the common step by that.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ..diffusion.posterior import column, log_tilt, posterior_at
+from ..diffusion.transitions import log_normal, predictive_variance
+from ..montecarlo.kernels import mala
+from ..montecarlo.tilted import (
+    Tilted,
+    acceptance_of,
+    adapted,
+    evaluations_of,
+    nonfinite_of,
+    retarget,
+    target_logdensity,
+    tilted_logdensity,
+)
+from ..target.flat import EXACT
+from ..types import (
+    Array,
+    Evaluations,
+    Finish,
+    FinishDraws,
+    KernelFactory,
+    LogDensityFn,
+    Moments,
+    Posterior,
+    PRNGKey,
+    Process,
+    memoised,
+)
+
+
+def log_noise_constant(process: Process, x: Array, t: Array) -> Array:
+    """``log N(x; αy, σ²I) - log_tilt(y)``: the constant of the Gaussian factor."""
+    return -0.5 * x.shape[-1] * jnp.log(2 * jnp.pi * process.sigma(t) ** 2)
+
+
+@memoised
+def identity() -> Finish:
+    """``y = x/α`` with weight factor ``π(y) α^{-d}``.
+
+    Blurs whatever is finer than ``σ/α`` of the last level in unweighted draws, and throws the
+    weights of paths from narrow targets; it needs one last level common to all paths.
+
+    Returns:
+        A `Finish`. One density evaluation per particle.
+    """
+
+    def sample(
+        rng_key: PRNGKey,
+        logdensity_fn: LogDensityFn,
+        process: Process,
+        x: Array,
+        t: Array,
+        moments: Moments | None,
+    ) -> FinishDraws:
+        alpha = process.alpha(t)
+        y = x / column(alpha)
+        logdensity = jax.vmap(logdensity_fn)(y)
+        log_weight = logdensity - x.shape[-1] * jnp.log(alpha)
+        return _without_chain(y, logdensity, log_weight)
+
+    return Finish(sample, needs_moments=False, needs_fixed_level=True)
+
+
+@memoised
+def gaussian_finish() -> Finish:
+    """``y ~ G = N(m, V)``, moment-matched to the posterior, with ``π(y) N(x; αy, σ²)/G(y)``.
+
+    Importance sampling with one draw: good where the last posterior is nearly Gaussian.
+
+    Returns:
+        A `Finish`. One density evaluation per particle, and one update of the estimator.
+    """
+
+    def sample(
+        rng_key: PRNGKey,
+        logdensity_fn: LogDensityFn,
+        process: Process,
+        x: Array,
+        t: Array,
+        moments: Moments,
+    ) -> FinishDraws:
+        posterior = posterior_at(process, x, t)
+        variance = predictive_variance(moments, posterior.scale)
+        noise = jax.random.normal(rng_key, x.shape, x.dtype)
+        y = moments.mean + jnp.sqrt(variance) * noise
+        logdensity = jax.vmap(logdensity_fn)(y)
+        log_noise = log_tilt(posterior, y) + log_noise_constant(process, x, t)
+        log_weight = logdensity + log_noise - log_normal(y, moments.mean, variance)
+        return _without_chain(y, logdensity, log_weight)
+
+    return Finish(sample, needs_moments=True, needs_fixed_level=False)
+
+
+def _without_chain(y: Array, logdensity: Array, log_weight: Array) -> FinishDraws:
+    count = jnp.asarray(y.shape[0], jnp.int32)
+    return FinishDraws(
+        position=y,
+        log_weight=log_weight,
+        acceptance_rate=jnp.full(y.shape[:1], jnp.nan, y.dtype),
+        num_evals=Evaluations(count, jnp.zeros_like(count)),
+        num_nonfinite=jnp.sum(~jnp.isfinite(logdensity), dtype=jnp.int32),
+    )
+
+
+STEEPEST = 1e4
+"""Largest factor by which a particle's step is shorter than that of a round posterior."""
+
+
+def factor_of(variance: Array) -> Array:
+    """``A`` of ``A Aᵀ = V``: deviations (N, dim) of variances, or Cholesky factors (N, dim, dim).
+
+    Where a covariance has no Cholesky factor in this precision, its diagonal has to do.
+    """
+    if variance.ndim == 2:
+        return jnp.sqrt(variance)
+    factor = jnp.linalg.cholesky(variance)
+    deviation = jnp.sqrt(jnp.diagonal(variance, axis1=1, axis2=2))
+    is_factor = jnp.all(jnp.isfinite(factor), axis=(1, 2), keepdims=True)
+    return jnp.where(is_factor, factor, jax.vmap(jnp.diag)(deviation))
+
+
+class _Anneal(NamedTuple):
+    """One particle's path from its Gaussian to its posterior, in the Gaussian's coordinates."""
+
+    posterior: Posterior
+    mean: Array
+    factor: Array  # (dim,) or (dim, dim)
+
+    def position(self, z: Array) -> Array:
+        if self.factor.ndim == 1:
+            return self.mean + self.factor * z
+        return self.mean + jnp.matmul(self.factor, z, precision=EXACT)
+
+    def log_rest(self, z: Array) -> Array:
+        """What the target's log density lacks to be the posterior's, in z."""
+        diagonal = self.factor if self.factor.ndim == 1 else jnp.diagonal(self.factor)
+        return log_tilt(self.posterior, self.position(z)) + jnp.sum(jnp.log(diagonal))
+
+    def tilted(self, inverse_temperature: Array | float) -> Tilted:
+        def log_rest(z: Array) -> Array:
+            rest = inverse_temperature * self.log_rest(z)
+            return rest + (1 - inverse_temperature) * _log_standard(z)
+
+        return Tilted(log_rest, 0.0, 1.0, inverse_temperature)
+
+    def logdensity(self, logdensity_fn: LogDensityFn, tilted: Tilted) -> LogDensityFn:
+        return tilted_logdensity(lambda z: logdensity_fn(self.position(z)), tilted)
+
+    def log_ratio(self, tilted: Tilted, state: Any) -> Array:
+        """``log π(y) + log_tilt(y) - log G(y)`` at the state's point."""
+        z = state.position
+        value = target_logdensity(tilted, z, state.logdensity)
+        return value + self.log_rest(z) - _log_standard(z)
+
+
+def _log_standard(z: Array) -> Array:
+    return -0.5 * jnp.sum(z**2) - 0.5 * z.size * jnp.log(2 * jnp.pi)
+
+
+@memoised
+def annealed(
+    kernel: KernelFactory = mala,
+    *,
+    num_temperatures: int = 32,
+    num_pilot: int = 64,
+    step_size: float = 0.6,
+    target_acceptance: float = 0.6,
+    reference: Callable[[Moments, Array], Array] = predictive_variance,
+) -> Finish:
+    """Annealed importance sampling from ``G = N(m, V)`` to the posterior.
+
+    ``log R̂ = Σ_b (β_{b+1} - β_b) [log π(y_b) N(x; αy_b, σ²) - log G(y_b)]``, one kernel step per
+    temperature, of length ``h_b / (1 - β_b + β_b λ)``: ``λ = |∇ log q(z)|/|z| ≥ 1`` is measured
+    by each particle at one z of its Gaussian, that of a posterior q like its Gaussian being 1. The
+    common h_b is adapted by copies of some particles. Copies and z have randomness of their own and
+    are thrown away: for the particles' chains all steps are frozen, and the estimate exactly
+    unbiased.
+
+    Args:
+        kernel: factory of the inner kernel, ours or blackjax's; it must leave its density
+            invariant (no unadjusted one). Without gradients in its state all λ are 1.
+        num_temperatures: steps between G and the posterior; the larger, the less noisy.
+        num_pilot: particles whose copies find the step sizes.
+        step_size: first step, in units of the Gaussian's width, times ``dim^{-1/3}``.
+        target_acceptance: of the kernel.
+        reference: ``(moments, scale) -> V``, variances of the Gaussian (num_particles, dim), or
+            covariances (num_particles, dim, dim).
+
+    Returns:
+        A `Finish`: ``num_temperatures + 1`` evaluations per particle, one more with gradients,
+        and one update of the estimator.
+
+    Raises:
+        ValueError: without temperatures; use `gaussian_finish` then.
+
+    Reference: Neal (2001), Stat. Comput. 11, Eq. (7)-(11).
+    """
+    if num_temperatures < 1:
+        raise ValueError(
+            f"annealed needs num_temperatures >= 1, but got {num_temperatures}. "
+            "gaussian_finish() is the finish without temperatures."
+        )
+
+    def sample(
+        rng_key: PRNGKey,
+        logdensity_fn: LogDensityFn,
+        process: Process,
+        x: Array,
+        t: Array,
+        moments: Moments,
+    ) -> FinishDraws:
+        start_key, init_key, look_key, scan_key = jax.random.split(rng_key, 4)
+        posterior = posterior_at(process, x, t)
+        factor = factor_of(reference(moments, posterior.scale))
+        own = _Anneal(posterior, moments.mean, factor)
+        num_particles, dim = x.shape
+        total = num_particles + min(num_pilot, num_particles)
+        beta = jnp.arange(1, num_temperatures + 2, dtype=x.dtype) / (num_temperatures + 1)
+        first_step = jnp.asarray(step_size * dim ** (-1 / 3), x.dtype)
+
+        def begin(path: _Anneal, z: Array, key: PRNGKey, beta: Array) -> tuple[Any, Array]:
+            tilted = path.tilted(beta)
+            state = kernel(path.logdensity(logdensity_fn, tilted), first_step).init(z, key)
+            return state, beta * path.log_ratio(tilted, state)
+
+        def steepness(path: _Anneal, key: PRNGKey) -> tuple[Array, Array]:
+            z = jax.random.normal(key, (dim,), x.dtype)
+            state, _ = begin(path, z, key, jnp.ones((), x.dtype))
+            if not hasattr(state, "logdensity_grad"):  # nothing looked at, nothing evaluated
+                return jnp.ones((), x.dtype), jnp.zeros((), jnp.int32)
+            ratio = jnp.linalg.norm(state.logdensity_grad) / jnp.linalg.norm(z)
+            # a point without density tells nothing
+            ratio = jnp.where(jnp.isfinite(ratio), ratio, 1.0)
+            return jnp.clip(ratio, 1.0, STEEPEST), (~jnp.isfinite(state.logdensity)).astype(int)
+
+        steep, look_bad = jax.vmap(steepness)(own, jax.random.split(look_key, num_particles))
+        # copies of the first particles, with randomness of their own, go ahead and set the steps
+        paths, steep = jax.tree.map(
+            lambda leaf: jnp.concatenate([leaf, leaf[:num_pilot]]), (own, steep)
+        )
+        z = jax.random.normal(start_key, (total, dim), x.dtype)
+        init_keys = jax.random.split(init_key, total)
+        state, log_weight = jax.vmap(begin, (0, 0, 0, None))(paths, z, init_keys, beta[0])
+        first_bad = jnp.sum(~jnp.isfinite(state.logdensity), dtype=jnp.int32)
+
+        def body(carry: Any, step: Any) -> Any:
+            state, log_weight, h = carry
+            key, now, then = step
+
+            def move(path: _Anneal, steep: Array, state: Any, key: PRNGKey) -> Any:
+                old, new = path.tilted(now), path.tilted(then)
+                length = h / (1 - now + now * steep)
+                stepped = kernel(path.logdensity(logdensity_fn, old), length).step(key, state)
+                increment = (then - now) * path.log_ratio(old, stepped[0])
+                return retarget(stepped[0], old, new), increment, stepped[1]
+
+            keys = jax.random.split(key, total)
+            state, increment, info = jax.vmap(move)(paths, steep, state, keys)
+            rate = jnp.broadcast_to(acceptance_of(info), (total,))
+            # only the copies decide: for the particles themselves h is a frozen number
+            h = adapted(h, jnp.mean(rate[num_particles:]), target_acceptance)
+            record = (rate[:num_particles], evaluations_of(state, info, total), nonfinite_of(info))
+            return (state, log_weight + increment, h), record
+
+        steps = (jax.random.split(scan_key, num_temperatures), beta[:-1], beta[1:])
+        (state, log_weight, _), record = jax.lax.scan(body, (state, log_weight, first_step), steps)
+        rate, counted, bad = record
+        log_ratio = log_weight[:num_particles]
+        log_ratio = jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio)
+        first = total + (num_particles if hasattr(state, "logdensity_grad") else 0)
+        return FinishDraws(
+            position=jax.vmap(_Anneal.position)(own, state.position[:num_particles]),
+            log_weight=log_ratio + log_noise_constant(process, x, t),
+            acceptance_rate=jnp.mean(rate, axis=0),
+            num_evals=Evaluations(*(jnp.sum(c) + first * (jnp.max(c) > 0) for c in counted)),
+            num_nonfinite=first_bad + jnp.sum(look_bad, dtype=jnp.int32) + jnp.sum(bad),
+        )
+
+    def finer(factor: int) -> Finish:
+        return annealed(
+            kernel,
+            num_temperatures=factor * num_temperatures,
+            num_pilot=num_pilot,
+            step_size=step_size,
+            target_acceptance=target_acceptance,
+            reference=reference,
+        )
+
+    return Finish(sample, needs_moments=True, needs_fixed_level=False, finer=finer)

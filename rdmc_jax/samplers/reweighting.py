@@ -1,0 +1,164 @@
+"""Pools made of draws: one discarded restart that makes a better pool, or all draws so far.
+
+A restart moves the weights of the members towards the target, adds its own draws to them, and
+shows how coarse the noise may be at which particles stop.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..diffusion.kde import log_kernel
+from ..diffusion.processes import variance_exploding
+from ..montecarlo.weights import log_mean_exp
+from ..pools.pool import fixed_pool
+from ..types import Array, Finish, LogDensityFn, Pool, PoolGenerator, PRNGKey, memoised
+from .noised_pool import noised_pool
+
+KEPT = 0.25
+"""Share of the old weights that re-weighting keeps: what the restart overlooked stays possible."""
+
+
+DRAWN = 0.375
+"""Share of the restart's own draws in the new pool, as much as that of the re-weighted members:
+they fill what the members leave open, and the members say more where draws are few."""
+
+
+HEAVIEST = 4.0
+"""Weight of a draw in the pool at most, over the mean: one that lies alone would be like a mode."""
+
+
+NO_ORIGIN = -1
+"""Of draws: they come from all generators, and vouch for none."""
+
+
+NUM_NEAR = 16
+
+
+ALIVE = 0.1
+"""Weight over the mean from which on a particle's stop was worth something."""
+
+
+def coarsest_of_use(sigma: Array, weight: Array) -> Array:
+    """Coarsest noise around which half of the particles have got weight; 0 if far from the rest.
+
+    In a region that is wider than most of the target, where members are few, particles must stop at
+    coarse noise: finer noise leaves holes between the members, and with them a part of the mass.
+    Members between the modes stop particles at coarse noise too, where annealing gives nothing, or
+    rarely a very heavy weight; where there are such, the usual limit is better.
+
+    Args:
+        sigma: noise at which particles stopped without a limit, shape (num_particles,).
+        weight: theirs, shape (num_particles,).
+
+    Returns:
+        Scalar: the largest σ for which, of the `NUM_NEAR` particles that stopped there or at the
+        next coarser noise, half have a weight above `ALIVE` times the mean. 0 if that is less than
+        half the noise of the `NUM_NEAR` coarsest: these are members between the modes.
+
+    >>> sigma = jnp.linspace(1.0, 9.0, 800)
+    >>> round(float(coarsest_of_use(sigma, jnp.where(sigma < 5, 1.0, 0.0))), 1)
+    4.9
+    """
+    order = jnp.argsort(-sigma)
+    alive = jnp.cumsum(weight[order] > ALIVE * jnp.mean(weight))
+    near = alive - jnp.pad(alive, (NUM_NEAR, 0))[: alive.shape[0]]
+    found = jnp.max(jnp.where(2 * near >= NUM_NEAR, sigma[order], 0.0))
+    return jnp.where(2 * found >= jnp.min(sigma[order][:NUM_NEAR]), found, 0.0)
+
+
+@memoised
+def reweighted(
+    generator: PoolGenerator, finish: Finish, *, num_particles: int, threshold: float = 25.0
+) -> PoolGenerator:
+    """A pool made better by one restart from it.
+
+    ``W_j ← ⅜ Σ_i w_i r_ij + ¼ W_j`` for its members: one step of expectation-maximisation, w the
+    truncated weights of the restart, r_ij the responsibility of member j for particle i. The other
+    ⅜ are the restart's draws. Its particles stop at any noise; at what noise that was of use is
+    ``Pool.coarsest``.
+
+    Args:
+        generator: of the pool.
+        finish: of the restart.
+        num_particles: particles of the restart.
+        threshold: as in `noised_pool`.
+
+    Returns:
+        A `PoolGenerator`; the restart's evaluations are counted in it.
+    """
+    unlimited = (float("inf"), 1.0)
+
+    def generate(rng_key: PRNGKey, logdensity_fn: LogDensityFn, known: Pool) -> Pool:
+        pool_key, start_key, finish_key = jax.random.split(rng_key, 3)
+        pool = generator(pool_key, logdensity_fn, known)
+        start = noised_pool(num_particles=num_particles, threshold=threshold, coarsest=unlimited)
+        process = variance_exploding()
+        drawn = start.sample(start_key, logdensity_fn, process, 0.0, pool)
+        end = finish.sample(finish_key, logdensity_fn, process, drawn.x, drawn.time, drawn.moments)
+        # known here: the start is the one of four lines above
+        log_density = jnp.zeros(()) if drawn.log_density is None else drawn.log_density
+        log_weight = end.log_weight - log_density
+        log_weight = jnp.where(jnp.any(log_weight > -jnp.inf), log_weight, 0.0)
+        # truncated at √n times their mean: a single heavy weight is noise, not a mode
+        ceiling = jax.nn.logsumexp(log_weight) - 0.5 * jnp.log(num_particles)
+        weight = jax.nn.softmax(jnp.minimum(log_weight, ceiling))
+
+        def add(total: Array, one: tuple[Array, Array, Array]) -> tuple[Array, None]:
+            x, sigma, weight = one
+            share = jax.nn.softmax(log_kernel(x, sigma, pool))
+            return total + weight * share, None
+
+        mass, _ = jax.lax.scan(add, jnp.zeros_like(pool.log_weight), (drawn.x, drawn.time, weight))
+        members = KEPT * jax.nn.softmax(pool.log_weight) + (1 - KEPT - DRAWN) * mass
+        light = jnp.minimum(weight, HEAVIEST / num_particles)
+        draws = DRAWN * light / jnp.sum(light)
+        # a chain that ended nowhere has no weight, but distances to it must be numbers
+        position = jnp.where(draws[:, None] > 0, end.position, pool.position[:1])
+        return Pool(
+            position=jnp.concatenate([pool.position, position]),
+            log_weight=jnp.log(jnp.concatenate([members, draws])),
+            num_evals=jax.tree.map(jnp.add, pool.num_evals, end.num_evals),
+            num_nonfinite=pool.num_nonfinite + end.num_nonfinite,
+            origin=jnp.concatenate(
+                [pool.origin, jnp.full((num_particles,), NO_ORIGIN, pool.origin.dtype)]
+            ),
+            coarsest=coarsest_of_use(drawn.time, weight),
+        )
+
+    return generate
+
+
+def grown_pool(old: Pool, position: np.ndarray, log_weight: np.ndarray, num_particles: int) -> Pool:
+    """Weighted draws and the old pool, whose share is that of one ensemble among them.
+
+    The old pool stays because draws with too little mass somewhere would make weights with heavy
+    tails there: what they overlooked stays possible. Weights are truncated at √n times the mean.
+
+    Args:
+        old: first pool of the replicate.
+        position: draws in the pool's coordinates, shape (num_draws, dim).
+        log_weight: theirs, of any ensembles whose mean weight is Z, shape (num_draws,).
+        num_particles: of one ensemble.
+
+    Returns:
+        A `Pool` of num_draws points more; the old one if no draw has weight.
+    """
+    log_weight = np.where(np.isnan(log_weight), -np.inf, np.asarray(log_weight, np.float64))
+    if not np.any(np.isfinite(log_weight)):
+        return old
+    count = log_weight.size
+    relative = log_weight - log_mean_exp(log_weight)
+    with np.errstate(divide="ignore"):
+        drawn = np.minimum(relative, 0.5 * np.log(count))
+        drawn = drawn - log_mean_exp(drawn) - np.log(count)
+        share = min(num_particles / count, 0.5)
+        kept = np.asarray(jax.nn.log_softmax(jnp.asarray(old.log_weight)), np.float64)
+        weights: Any = np.concatenate([drawn + np.log1p(-share), kept + np.log(share)])
+    points = np.concatenate([position, np.asarray(old.position)])
+    dtype = np.asarray(old.position).dtype
+    pool = fixed_pool(jnp.asarray(points, dtype), jnp.asarray(weights, dtype))
+    origin = np.concatenate([np.full(count, NO_ORIGIN), np.asarray(old.origin)])
+    return pool._replace(origin=jnp.asarray(origin, jnp.int32), coarsest=jnp.asarray(old.coarsest))

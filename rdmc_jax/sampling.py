@@ -1,0 +1,282 @@
+"""`sample` and `paper`: what the user calls. They check the input, make the plan, have it run."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from .draws.draws import Draws
+from .planning.defaults import choose_rung, default_pilot, make_plan
+from .planning.level_sizes import refine_levels
+from .planning.restart_sizes import refine
+from .planning.tolerance import Refined, RunFn, check_tolerance
+from .runs.devices import automatic_chunk, check_mesh
+from .runs.run import Refiner, run_plan
+from .samplers.core import Plan, Prepared
+from .samplers.methods import Schedule, paper_method
+from .samplers.sampler import Method, check_method
+from .target.checks import checked_example, checked_target, typed_key, whole
+from .target.flat import dimension
+from .types import ArrayTree, LogDensityFn, PRNGKey
+
+
+def sample(
+    rng_key: PRNGKey,
+    logdensity_fn: LogDensityFn,
+    position: ArrayTree,
+    num_samples: int,
+    *,
+    data: Any = None,
+    tolerance: float | None = None,
+    method: Method | None = None,
+    known_positions: ArrayTree | None = None,
+    max_evals: float | None = None,
+    num_replicates: int | None = None,
+    chunk_size: int | None = None,
+    mesh: Any = None,
+    progress: bool = False,
+    checkpoint: Any = None,
+) -> Draws:
+    """Draw weighted samples of an unnormalised density by reverse diffusion Monte Carlo.
+
+    A pilot finds location and scale; then ensembles of particles run the composed method in
+    standardised coordinates. Replicates have pilots and pools of their own, so that their
+    disagreement is evidence; a pool that lacks what another one saw gets that too, before any draw
+    is made (finding R116). The automatic method is tried on one ensemble that is thrown away:
+    if the effective sample size of its weights is below half of its draws, the run has 2, 4 or 8
+    times as many temperatures. Densities that JAX cannot differentiate are sampled by random walks.
+
+    Args:
+        rng_key: ``jax.random.key(0)``; raw uint32 keys are accepted.
+        logdensity_fn: ``logdensity_fn(position)`` or ``logdensity_fn(position, data)``, the log
+            density of one point up to a constant. Pass the same function object again to reuse
+            the compiled program.
+        position: example position, a PyTree of float arrays or scalars: it gives structure,
+            shapes, dtype and the pilot's first guess.
+        num_samples: output draws in total.
+        data: dynamic PyTree passed to the density; new values never recompile.
+        tolerance: total variation that the law of an unweighted draw may have from the target, in
+            (0, 1): pools and temperatures grow until the upper 95 % limit of ``tv_bound`` of a
+            discarded pilot meets it or ``max_evals`` is reached; see ``draws.plan.accuracy``.
+        method: explicit ``rdmc(...)`` composition; None for the automatic choice.
+        known_positions: points that you know (modes, old draws), with a leading axis; they join
+            the pool, and are starts of the pilot.
+        max_evals: cap on evaluations per output draw, pilot included, for the automatic choice and
+            for what a tolerance adds to the pilot and first sizes of a method of your own.
+        num_replicates: independent runs, for honest errors; 4 by default, 2 below 4,000 draws.
+        chunk_size: particles that run side by side; changes memory and speed only. By default one
+            ensemble on CPUs, as many as a quarter of the memory holds on accelerators.
+        mesh: devices, as a ``jax.sharding.Mesh`` with an axis ``"replicates"`` (independent
+            ensembles) or ``"particles"`` or both; for clusters see `rdmc_jax.devices`.
+        progress: show a line or bar per chunk, and a line for each size that a tolerance makes
+            the run try.
+        checkpoint: path of a folder for what is finished. The same call resumes there, and gives
+            the draws of a run that was never stopped; a call for another run is refused.
+
+    Returns:
+        `Draws`.
+
+    Raises:
+        TypeError: for a density, position or key of a wrong type or shape.
+        ValueError: for options out of range.
+
+    Not for unimodal, well-scaled posteriors in many dimensions: NUTS is cheaper there. Modes that
+    neither the pilot nor a pool generator meets are missed, and nothing inside can tell.
+
+    >>> import jax, jax.numpy as jnp
+    >>> draws = sample(jax.random.key(0), lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(1), 2000)
+    >>> abs(draws.log_normalizer - 0.919) < 0.05  # log √(2π)
+    True
+    >>> mean, error = draws.expectation(lambda x: x[0])
+    >>> bool(abs(mean) < 4 * error)
+    True
+
+    Reference: Huang et al. (2024), arXiv 2307.02037.
+    """
+    check_method(method, max_evals, tolerance)
+    check_tolerance(tolerance, method)
+    num_samples = whole(num_samples)
+    key = typed_key(rng_key)
+    position, known, can_climb = checked_target(logdensity_fn, position, data, known_positions)
+    plan = make_plan(
+        dim=dimension(position),
+        num_samples=num_samples,
+        num_replicates=num_replicates,
+        method=method,
+        max_evals=max_evals,
+        pilot=default_pilot(can_climb),
+        has_gradient=can_climb,
+        has_tolerance=tolerance is not None,
+    )
+    if mesh is not None:
+        check_mesh(mesh, plan.num_particles)
+    if chunk_size is None:
+        chunk_size = automatic_chunk(
+            logdensity_fn,
+            position,
+            data,
+            num_particles=plan.num_particles,
+            has_gradient=can_climb,
+            mesh=mesh,
+        )
+    return run_plan(
+        key,
+        logdensity_fn,
+        position,
+        num_samples,
+        plan,
+        data=data,
+        known=known,
+        refined=refiner(plan, tolerance, method, dimension(position), num_samples, can_climb),
+        chunk_size=chunk_size,
+        mesh=mesh,
+        progress=progress,
+        checkpoint=checkpoint,
+    )
+
+
+def refiner(
+    plan: Plan,
+    tolerance: float | None,
+    method: Method | None,
+    dim: int,
+    num_samples: int,
+    has_gradient: bool,
+) -> Refiner | None:
+    """What makes better pools, or a larger composition, for a tolerance; None without one."""
+    if tolerance is None:
+        return None
+    wanted = float(tolerance)
+    num_ensembles = plan.num_ensembles
+    max_total = math.inf if plan.max_evals is None else plan.max_evals * num_samples
+
+    def larger(prepares: list[Prepared], run: RunFn, tell: Callable[[str], None]) -> Refined:
+        return refine_levels(
+            prepares,
+            run,
+            plan.method,
+            tolerance=wanted,
+            num_ensembles=num_ensembles,
+            max_total=max_total,
+            tell=tell,
+        )
+
+    if method is not None:
+        return Refiner(wanted, larger)
+    rung, _ = choose_rung(
+        dim,
+        num_samples,
+        plan.num_replicates,
+        plan.max_evals,
+        has_gradient,
+        num_discarded=plan.num_replicates,
+    )
+
+    def refined(prepares: list[Prepared], run: RunFn, tell: Callable[[str], None]) -> Refined:
+        return refine(
+            prepares,
+            run,
+            rung,
+            tolerance=wanted,
+            num_ensembles=num_ensembles,
+            max_total=max_total,
+            tell=tell,
+        )
+
+    return Refiner(wanted, refined)
+
+
+def paper(
+    rng_key: PRNGKey,
+    logdensity_fn: LogDensityFn,
+    position: ArrayTree,
+    num_samples: int,
+    *,
+    horizon: float = 0.357,
+    num_levels: int = 32,
+    num_chains: int = 16,
+    num_steps: int | Schedule = 16,
+    step_size: float | Schedule = 0.01,
+    num_importance: int = 128,
+    num_start_steps: int = 32,
+    start_step_size: float = 0.1,
+    start_scale: float = 1.0,
+    num_replicates: int | None = None,
+    data: object = None,
+    chunk_size: int | None = None,
+    progress: bool = False,
+) -> Draws:
+    """Reverse diffusion Monte Carlo as published, for comparison and teaching.
+
+    Ornstein-Uhlenbeck process on a uniform time grid, exponential integrator ``x ← e^η x +
+    2(e^η - 1) score + √(e^{2η} - 1) ξ``, scores by Tweedie's formula from posterior means, these
+    from the ends of unadjusted Langevin chains that begin at importance-resampled proposals;
+    first points by Langevin on p_T with estimated scores. No pilot: all lengths are those of the
+    user's own coordinates, and the target should be centred with scale 1 or more.
+
+    Args:
+        rng_key: key.
+        logdensity_fn: ``logdensity_fn(position)`` or ``logdensity_fn(position, data)``.
+        position: example position, for structure and dtype.
+        num_samples: number of draws.
+        horizon: T; the paper's experiments use ``exp(-T)`` of 0.7 to 0.95.
+        num_levels: K, steps of length ``η = T/K``.
+        num_chains: inner chains per particle and level, n of the paper.
+        num_steps: inner Langevin steps, or a schedule (function of the level).
+        step_size: inner step τ, in squared units of the position, or a schedule (of optax, say).
+        num_importance: proposals per particle and level from which the chains begin.
+        num_start_steps: Langevin steps on p_T.
+        start_step_size: their step.
+        start_scale: standard deviation of the points they begin from.
+        num_replicates: as in `sample`.
+        data: passed to the density if not None.
+        chunk_size: as in `sample`.
+        progress: as in `sample`.
+
+    Two liberties, neither of which changes a law that the paper states: the chains' starting points
+    are drawn from the proposals by systematic resampling, and chains do not enter points of zero
+    density.
+
+    Returns:
+        `Draws` without weights: the start has no known density, so log Z, its error and the
+        bounds are nan. For weights and accuracy use `sample`.
+
+    >>> draws = paper(jax.random.key(0), lambda x: -0.5 * jnp.sum((x - 1) ** 2), jnp.zeros(1), 64,
+    ...               num_levels=4, num_steps=4, num_start_steps=4, num_importance=16)
+    >>> draws.weighted, draws.position.shape
+    (False, (64, 1))
+
+    Reference: Huang et al. (2024), arXiv 2307.02037, Algorithms 1 and 2.
+    """
+    num_samples = whole(num_samples)
+    key = typed_key(rng_key)
+    position = checked_example(logdensity_fn, position, data)
+    share = max(1, num_samples // (num_replicates or (4 if num_samples >= 4000 else 2)))
+    method = paper_method(
+        num_particles=min(1024, 1 << (share - 1).bit_length()),
+        horizon=horizon,
+        num_levels=num_levels,
+        num_chains=num_chains,
+        num_steps=num_steps,
+        step_size=step_size,
+        num_importance=num_importance,
+        num_start_steps=num_start_steps,
+        start_step_size=start_step_size,
+        start_scale=start_scale,
+    )
+    plan = make_plan(
+        dim=dimension(position),
+        num_samples=num_samples,
+        num_replicates=num_replicates,
+        method=method,
+        pilot=None,
+    )._replace(reason=f"the paper's algorithm, horizon {horizon}, {num_levels} levels")
+    return run_plan(
+        key,
+        logdensity_fn,
+        position,
+        num_samples,
+        plan,
+        data=data,
+        chunk_size=chunk_size,
+        progress=progress,
+    )

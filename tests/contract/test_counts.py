@@ -1,0 +1,42 @@
+"""Evaluations that are reported are the calls that a density gets."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import rdmc_jax as rj
+from rdmc_jax.pools.pilot import climbing_pilot
+from rdmc_jax.samplers.core import Plan
+
+CALLS = [0]
+# one dimension: in more of them a Hessian's products share a call, and each is counted
+PILOT = climbing_pilot(
+    num_rounds=2, num_starts=8, num_climbs=4, num_candidates=3, num_chains=16, num_steps=5
+)
+METHOD = rj.rdmc(
+    rj.noised_pool(num_particles=20),
+    rj.no_levels(),
+    rj.annealed(num_temperatures=3, num_pilot=4),
+)
+
+
+def called(_):
+    CALLS[0] += 1
+
+
+def density(x):
+    jax.debug.callback(called, x)
+    return -0.5 * jnp.sum(x**2) - 0.1 * jnp.sum(x**4)
+
+
+def test_all_calls_of_pilot_pool_and_finish_are_counted():
+    chains = rj.broad_chains(num_chains=5, num_steps=3)
+    pool = rj.union(rj.known_points(), chains, rj.tempered_smc(rj.hmc, num_particles=6))
+    pool = rj.reweighted(pool, METHOD.finish, num_particles=10)
+    plan = Plan(METHOD, PILOT, pool, 1, 1, "")
+    run = jax.jit(lambda key: rj.core(key, density, jnp.ones(1), plan=plan))
+    found = jax.block_until_ready(run(jax.random.key(0)))
+    jax.effects_barrier()
+    counted = int(np.sum(found.info.num_evals.logdensity))
+    assert counted == CALLS[0] > 1000
+    assert 0 < int(np.sum(found.info.num_evals.gradient)) < counted

@@ -1,0 +1,210 @@
+"""The pilot finds location and scale of a target that the first guess is far from."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from targets import Gaussian, assert_mean
+
+from rdmc_jax.pools.curvature import (
+    covariance,
+    curvature,
+    deviations,
+    half_log_det,
+    newton_step,
+    squared_length,
+)
+from rdmc_jax.pools.mode_search import around, log_explained
+from rdmc_jax.pools.pilot import climbing_pilot, gradient_free_pilot, pilot_evaluations
+from rdmc_jax.problems.curved import shells
+from rdmc_jax.problems.mixtures import gaussian_rotated, unequal_mixture
+from rdmc_jax.target.flat import flatten
+
+SCALES = np.asarray([1e-3, 1.0, 1e3])
+TARGET = Gaussian((0.7, -40.0, 2e4), tuple(SCALES**2))
+
+
+SIZE = {
+    "num_rounds": 2,
+    "num_starts": 32,
+    "num_climbs": 8,
+    "num_candidates": 16,
+    "num_chains": 128,
+    "num_steps": 24,
+}
+
+
+def compiled(pilot, logdensity_fn, position):
+    flat = flatten(logdensity_fn, position)
+    return jax.jit(lambda key: pilot(key, flat.logdensity_fn, flat.position, None))
+
+
+@pytest.fixture(scope="module")
+def found():
+    return compiled(climbing_pilot(**SIZE), TARGET.logdensity, jnp.zeros(3))(jax.random.key(91))
+
+
+def test_location_is_within_a_few_scales(found):
+    np.testing.assert_array_less(np.abs(found.location - np.asarray(TARGET.mean)) / SCALES, 3.0)
+
+
+def test_scale_is_right_within_a_factor_two(found):
+    ratio = np.asarray(found.scale) / SCALES
+    assert np.all((ratio > 0.5) & (ratio < 2.0))
+
+
+def test_points_come_with_their_density_in_the_coordinates_of_the_user(found):
+    assert found.points.shape[1] == 3 and np.all(np.isfinite(found.points))
+    value = jax.vmap(TARGET.logdensity)(found.points)
+    np.testing.assert_allclose(found.logdensity, value, atol=0.3)
+    assert found.num_evals.gradient > 0
+
+
+def test_the_cost_is_known_beforehand(found):
+    counted = pilot_evaluations(3, **SIZE)
+    assert tuple(map(int, found.num_evals)) == tuple(counted)
+    climbs = 1 + 2 * 32 * 8  # each a gradient and three Hessian products; then 128 chains
+    looks = 32 * 3
+    assert counted.gradient == climbs * 4 + looks + 128 * 25
+
+
+def test_narrow_modes_that_wide_ones_dominate_are_found():
+    # the heaviest mode is the narrowest: of random points around, 1 in 70 climbs to it
+    problem = unequal_mixture(8)
+    pilot = compiled(
+        climbing_pilot(num_starts=128, num_climbs=12, num_chains=256, num_steps=8),
+        problem.logdensity_fn,
+        problem.position,
+    )
+    for seed in range(4):
+        modes = jax.vmap(problem.mode_fn)(pilot(jax.random.key(seed)).points)
+        assert np.all(np.bincount(modes, minlength=5) >= 10)
+
+
+def two_gaussians(x):
+    """A wide one that has been met, and a narrow one that has not."""
+    wide = -0.5 * jnp.sum(x**2)
+    return jnp.logaddexp(wide, -0.5 * jnp.sum((x - 4.0) ** 2) / 0.01)
+
+
+def test_what_the_modes_met_explain_is_their_gaussians():
+    x = jnp.asarray([[0.0, 0.0], [1.0, -2.0], [4.0, 4.1]])
+    met = jnp.zeros((1, 2))
+    explained = log_explained(two_gaussians, met, x, jax.random.key(0))
+    np.testing.assert_allclose(explained, -0.5 * np.sum(np.asarray(x) ** 2, axis=1), atol=1e-3)
+
+
+def test_new_starts_favour_what_is_not_explained():
+    far = jnp.asarray([[-4.0, 4.0], [4.0, -4.0], [-4.0, -4.0]])
+    best = jnp.concatenate([jnp.zeros((13, 2)), far])
+    new, bad = around(
+        jax.random.key(2), two_gaussians, best, jnp.ones_like(best), num_new=1000, num_candidates=64
+    )
+    is_near = np.sum((np.asarray(new) - 4.0) ** 2, axis=1) < 1.0
+    chance, few, many = is_near[::4].mean(), is_near[1::4].mean(), is_near[2::4].mean()
+    assert chance < 0.03 and chance < few < many and many > 3 * chance + 0.05
+    assert int(bad) == 0
+
+
+def test_the_pilot_without_gradients_finds_scale_and_location():
+    def fn(x):
+        return TARGET.logdensity(x) if x.ndim == 1 else None
+
+    pilot = compiled(gradient_free_pilot(num_particles=512), fn, jnp.zeros(3))
+    found = pilot(jax.random.key(92))
+    ratio = np.asarray(found.scale) / SCALES
+    assert np.all((ratio > 0.4) & (ratio < 2.5))
+    np.testing.assert_array_less(np.abs(found.location - np.asarray(TARGET.mean)) / SCALES, 2.0)
+    width = np.asarray(found.shape) / SCALES
+    assert np.all((width > 0.2) & (width < 3.0))
+    assert found.num_evals.gradient == 0 and found.num_evals.logdensity > 512
+
+
+def laplace(x):
+    """No curvature anywhere, only a slope."""
+    return -jnp.sum(jnp.abs(x - 300.0))
+
+
+def test_a_density_without_curvature_is_climbed_by_its_slope():
+    pilot = compiled(climbing_pilot(**{**SIZE, "num_climbs": 16}), laplace, jnp.full(4, 0.5))
+    found = pilot(jax.random.key(0))
+    np.testing.assert_array_less(np.abs(np.asarray(found.location) - 300.0), 2.0)
+    assert np.all((found.scale > 0.7) & (found.scale < 3.0))
+    width = np.sqrt(np.sum(np.square(found.shape), axis=1))
+    assert np.all((width > 0.3) & (width < 3.0))
+
+
+def test_curvature_of_a_rotated_gaussian():
+    rng = np.random.default_rng(5)
+    root = np.diag([1e-2, 1.0, 30.0]) @ (np.eye(3) + 0.3 * rng.normal(size=(3, 3)))
+    precision = np.linalg.inv(root @ root.T)
+
+    def fn(x):
+        return -0.5 * x @ jnp.asarray(precision, jnp.float32) @ x
+
+    x = jnp.asarray(root @ [0.3, -1.0, 0.5], jnp.float32)
+    slope = jax.grad(fn)(x)
+    at = curvature(fn, x, slope, jax.random.key(0))
+    np.testing.assert_allclose(newton_step(at, slope), -x, rtol=2e-2)
+    np.testing.assert_allclose(deviations(at), np.sqrt(np.diag(root @ root.T)), rtol=2e-2)
+    relative = np.asarray(covariance(at)) / np.sqrt(np.outer(*2 * [np.diag(root @ root.T)]))
+    expected = root @ root.T / np.sqrt(np.outer(*2 * [np.diag(root @ root.T)]))
+    np.testing.assert_allclose(relative, expected, atol=0.03)
+    np.testing.assert_allclose(squared_length(at, x[None])[0], -2 * fn(x), rtol=2e-2)
+    expected = 0.5 * np.linalg.slogdet(precision)[1]
+    np.testing.assert_allclose(half_log_det(at), expected, rtol=1e-2)
+
+
+def test_many_dimensions_take_the_diagonal_only():
+    scale = jnp.linspace(0.1, 2.0, 200)
+
+    def fn(x):
+        return -0.5 * jnp.sum((x / scale) ** 2)
+
+    x = jnp.linspace(-1.0, 1.0, 200)
+    slope = jax.grad(fn)(x)
+    at = curvature(fn, x, slope, jax.random.key(0))
+    assert at.vectors is None and covariance(at) is None
+    np.testing.assert_allclose(deviations(at), scale, rtol=1e-4)
+    np.testing.assert_allclose(newton_step(at, slope), -x, atol=1e-4)
+    np.testing.assert_allclose(half_log_det(at), -jnp.sum(jnp.log(scale)), rtol=1e-4)
+    np.testing.assert_allclose(squared_length(at, x[None])[0], -2 * fn(x), rtol=1e-4)
+
+
+def test_known_points_are_starts_without_gradients_too():
+    def fn(x):
+        return jnp.where(jnp.all(jnp.abs(x - 100.0) < 1.0), 0.0, -jnp.inf)
+
+    flat = flatten(fn, jnp.zeros(4))
+    known = jnp.full((5, 4), 100.0) + jnp.linspace(-0.5, 0.5, 5)[:, None]
+    pilot = jax.jit(
+        lambda key: gradient_free_pilot(num_particles=128)(
+            key, flat.logdensity_fn, flat.position, known
+        )
+    )
+    found = pilot(jax.random.key(0))
+    np.testing.assert_array_less(np.abs(np.asarray(found.points) - 100.0), 1.0)
+    assert np.all(found.scale < 1.0)
+
+
+def test_a_thin_shell_in_a_box_is_spread_over():
+    # on the axis through the first guess the shell has no curvature along itself but rounding
+    problem = shells(10)
+    size = {"num_rounds": 2, "num_starts": 64, "num_climbs": 12, "num_chains": 128}
+    pilot = compiled(climbing_pilot(**size), problem.logdensity_fn, problem.position)
+    points = np.asarray(pilot(jax.random.key(0)).points)
+    assert len(np.unique(points, axis=0)) > 100
+    assert 0.1 < np.mean(points[:, 0] > 0) < 0.9
+
+
+def test_the_shape_of_a_rotated_gaussian_is_its_covariance():
+    """Of condition number 1e4, its axes are not the coordinates."""
+    problem = gaussian_rotated(4)
+    size = {"num_rounds": 2, "num_starts": 16, "num_climbs": 8, "num_chains": 64}
+    pilot = compiled(climbing_pilot(**size), problem.logdensity_fn, problem.position)
+    shape = np.asarray(pilot(jax.random.key(0)).shape, float)
+    draws = np.asarray(problem.sample(jax.random.key(1), 4000), float)
+    # in the pilot's coordinates the target is N(0, I)
+    inside = np.linalg.solve(shape, draws.T).T
+    assert_mean(inside**2, np.ones(4), slack=0.05)
+    assert_mean(inside[:, :-1] * inside[:, 1:], np.zeros(3), slack=0.05)
