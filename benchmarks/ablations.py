@@ -23,10 +23,10 @@ from benchmarks.cases import PROBLEMS
 from benchmarks.report import chosen, environment, line, markdown, write
 from rdmc_jax.diffusion.transitions import predictive_variance
 from rdmc_jax.montecarlo.weights import log_mean_exp, weight_ess
-from rdmc_jax.planning.defaults import RUNGS
+from rdmc_jax.planning.defaults import DEFAULT_SIZES
 from rdmc_jax.samplers.core import Plan, ensemble, prepare
 from rdmc_jax.samplers.methods import NUM_PARTICLES, restart_pilot
-from rdmc_jax.samplers.noised_pool import COARSEST
+from rdmc_jax.samplers.noised_pool import LARGEST_NOISE
 from rdmc_jax.types import Kernel
 
 CHOSEN = (
@@ -42,23 +42,29 @@ COLUMNS = ("problem", "variant", "ESS mean", "ESS min", "log Z rmse", "evaluatio
 
 
 def rung_of(dim):
-    return RUNGS[1 if dim <= 2 else 2 if dim <= 16 else 3]
+    return DEFAULT_SIZES[1 if dim <= 2 else 2 if dim <= 16 else 3]
 
 
 def pool_of(rung, *, chains=True, tempered=True, known=True, em=True):
-    parts = [rj.known_points()] if known else []
+    parts = [rj.pools.known_points()] if known else []
     if chains:
-        parts.append(rj.broad_chains(num_chains=rung.num_pool, num_steps=rung.num_steps))
+        parts.append(rj.pools.broad_chains(num_chains=rung.num_pool, num_steps=rung.num_steps))
     if tempered:
-        parts.append(rj.tempered_smc(num_particles=rung.num_pool))
-    pool = rj.union(*parts)
+        parts.append(rj.pools.tempered_smc(num_particles=rung.num_pool))
+    pool = rj.pools.union(*parts)
     if em:
-        pool = rj.reweighted(pool, finish_of(rung), num_particles=rung.num_reweighted)
+        pool = rj.samplers.reweighted(pool, finish_of(rung), num_particles=rung.num_reweighted)
     return pool
 
 
-def finish_of(rung, kernel=rj.mala, factor=1.0, reference=rj.ensemble_shrunk, acceptance=0.6):
-    return rj.annealed(
+def finish_of(
+    rung,
+    kernel=rj.kernels.mala,
+    factor=1.0,
+    reference=rj.samplers.shrunk_covariance,
+    acceptance=0.6,
+):
+    return rj.samplers.annealed_finish(
         kernel,
         num_temperatures=max(1, round(factor * rung.num_temperatures)),
         target_acceptance=acceptance,
@@ -66,14 +72,16 @@ def finish_of(rung, kernel=rj.mala, factor=1.0, reference=rj.ensemble_shrunk, ac
     )
 
 
-def method_of(finish, threshold=25.0, coarsest=COARSEST):
-    start = rj.noised_pool(num_particles=NUM_PARTICLES, threshold=threshold, coarsest=coarsest)
-    return rj.rdmc(start, rj.no_levels(), finish)
+def method_of(finish, threshold=25.0, largest_noise=LARGEST_NOISE):
+    start = rj.samplers.noised_pool(
+        num_particles=NUM_PARTICLES, threshold=threshold, largest_noise=largest_noise
+    )
+    return rj.rdmc(start, rj.samplers.no_levels(), finish)
 
 
 def leapfrogs(logdensity_fn, step_size):
     # the finish counts its step in the squared units of Langevin kernels
-    return rj.hmc(logdensity_fn, (2 * step_size) ** 0.5, num_integration_steps=4)
+    return rj.kernels.hmc(logdensity_fn, (2 * step_size) ** 0.5, num_integration_steps=4)
 
 
 class Chain(NamedTuple):
@@ -85,7 +93,7 @@ class Chain(NamedTuple):
 
 def one_step_for_all(logdensity_fn, step_size):
     """MALA that finds its gradient anew in each step."""
-    kernel = rj.mala(logdensity_fn, step_size)
+    kernel = rj.kernels.mala(logdensity_fn, step_size)
 
     def step(rng_key, state):
         new, info = kernel.step(rng_key, kernel.init(state.position, rng_key))
@@ -98,7 +106,7 @@ def one_step_for_all(logdensity_fn, step_size):
 
 
 def variances_only(moments, scale):
-    return rj.ensemble_shrunk(moments._replace(covariance=None), scale)
+    return rj.samplers.shrunk_covariance(moments._replace(covariance=None), scale)
 
 
 def without_draws(pool):
@@ -106,7 +114,7 @@ def without_draws(pool):
 
     def generate(rng_key, logdensity_fn, known):
         made = pool(rng_key, logdensity_fn, known)
-        return made._replace(log_weight=jnp.where(made.origin < 0, -jnp.inf, made.log_weight))
+        return made._replace(log_weight=jnp.where(made.source < 0, -jnp.inf, made.log_weight))
 
     return generate
 
@@ -116,7 +124,7 @@ def unmeasured(pool):
 
     def generate(rng_key, logdensity_fn, known):
         made = pool(rng_key, logdensity_fn, known)
-        return made._replace(coarsest=jnp.zeros_like(made.coarsest))
+        return made._replace(largest_useful_noise=jnp.zeros_like(made.largest_useful_noise))
 
     return generate
 
@@ -134,7 +142,7 @@ def variants(rung):
         ),
         "random walks in the finish": (
             pool,
-            method_of(finish_of(rung, rj.random_walk, acceptance=0.3)),
+            method_of(finish_of(rung, rj.kernels.random_walk, acceptance=0.3)),
         ),
         "one step size for all particles": (pool, method_of(finish_of(rung, one_step_for_all))),
         "variances of the members only": (
@@ -152,7 +160,7 @@ def variants(rung):
         "stop at 6 members": (pool, method_of(finish, 6.0)),
         "stop at 12 members": (pool, method_of(finish, 12.0)),
         "stop at 50 members": (pool, method_of(finish, 50.0)),
-        "no limit to the noise": (pool, method_of(finish, coarsest=(1e9, 1e9))),
+        "no limit to the noise": (pool, method_of(finish, largest_noise=(1e9, 1e9))),
         "limit not raised where coarse noise was of use": (unmeasured(pool), method_of(finish)),
         "no draws of the first restart in the pool": (without_draws(pool), method_of(finish)),
         "pool not re-weighted": (pool_of(rung, em=False), method_of(finish)),

@@ -37,9 +37,15 @@ NUM_EXACT = 200_000
 
 def by_levels():
     """A composition, small enough for a hundred runs."""
-    estimator = rj.chains(num_chains=16, num_steps=2, start=rj.pooled_start())
-    middle = rj.levels(rj.log_snr_grid(16, low=-6.0, high=5.0), estimator)
-    return rj.rdmc(rj.gaussian(num_particles=500), middle, rj.annealed(num_temperatures=8))
+    estimator = rj.estimators.chains(
+        num_chains=16, num_steps=2, begin=rj.estimators.from_all_particles()
+    )
+    middle = rj.samplers.levels(rj.diffusion.log_snr_grid(16, low=-6.0, high=5.0), estimator)
+    return rj.rdmc(
+        rj.samplers.gaussian_start(num_particles=500),
+        middle,
+        rj.samplers.annealed_finish(num_temperatures=8),
+    )
 
 
 CASES = {

@@ -13,7 +13,7 @@ import numpy as np
 import rdmc_jax as rj
 from benchmarks.baselines import BASELINES, Baseline, Target, untuned
 from benchmarks.baselines.langevin import tuned_step
-from rdmc_jax.planning.defaults import RUNGS, make_plan, predicted_evals
+from rdmc_jax.planning.defaults import DEFAULT_SIZES, plan, predicted_evals
 
 SAMPLE_SIZES = ("least", "default", 0.1)  # smallest budget, none, tolerance
 # levels, chains, steps of each, Langevin steps of the start, proposals
@@ -38,8 +38,8 @@ def of_draws(draws, to_position=None):
 
 def least_budget(dim, num_samples):
     """The smallest ``max_evals`` that `sample` takes."""
-    num_replicates = make_plan(dim=dim, num_samples=num_samples).num_replicates
-    return predicted_evals(RUNGS[0], dim, num_samples, num_replicates)
+    num_replicates = plan(dim=dim, num_samples=num_samples).num_replicates
+    return predicted_evals(DEFAULT_SIZES[0], dim, num_samples, num_replicates)
 
 
 def run_sample(key, problem, target, num_samples, size, _):
@@ -85,11 +85,15 @@ def run_paper(key, problem, target, num_samples, size, variance):
 
 @functools.cache
 def composition(num_levels):
-    chains = rj.chains(rj.mala, start=rj.pooled_start(), num_chains=4, num_steps=2)
+    chains = rj.estimators.chains(
+        rj.kernels.mala, begin=rj.estimators.from_all_particles(), num_chains=4, num_steps=2
+    )
     return rj.rdmc(
-        rj.gaussian(num_particles=1000),
-        rj.levels(rj.log_snr_grid(num_levels), chains, rj.moment_matched),
-        rj.annealed(num_temperatures=16),
+        rj.samplers.gaussian_start(num_particles=1000),
+        rj.samplers.levels(
+            rj.diffusion.log_snr_grid(num_levels), chains, rj.diffusion.moment_matched
+        ),
+        rj.samplers.annealed_finish(num_temperatures=16),
     )
 
 

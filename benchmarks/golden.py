@@ -100,15 +100,18 @@ def composed_tolerance() -> Any:
 def composition() -> Any:
     """Pooled chains and an annealed finish."""
     return rdmc_jax.rdmc(
-        rdmc_jax.gaussian(num_particles=256),
-        rdmc_jax.levels(
-            rdmc_jax.log_snr_grid(8),
-            rdmc_jax.chains(
-                rdmc_jax.mala, start=rdmc_jax.pooled_start(), num_chains=4, num_steps=2
+        rdmc_jax.samplers.gaussian_start(num_particles=256),
+        rdmc_jax.samplers.levels(
+            rdmc_jax.diffusion.log_snr_grid(8),
+            rdmc_jax.estimators.chains(
+                rdmc_jax.kernels.mala,
+                begin=rdmc_jax.estimators.from_all_particles(),
+                num_chains=4,
+                num_steps=2,
             ),
-            rdmc_jax.moment_matched,
+            rdmc_jax.diffusion.moment_matched,
         ),
-        rdmc_jax.annealed(num_temperatures=4),
+        rdmc_jax.samplers.annealed_finish(num_temperatures=4),
     )
 
 
@@ -120,7 +123,7 @@ def density_of_data(x: jax.Array, data: jax.Array) -> jax.Array:
 
 def core() -> Any:
     """The pure function, two data sets in one program."""
-    plan = rdmc_jax.make_plan(dim=2, method=composition())
+    plan = rdmc_jax.plan(dim=2, method=composition())
     keys = jax.random.split(jax.random.key(7), 2)
     run = jax.jit(
         jax.vmap(

@@ -9,10 +9,10 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 import rdmc_jax as rj
-from rdmc_jax.planning.defaults import choose_rung
+from rdmc_jax.planning.defaults import choose_sizes
 from rdmc_jax.samplers import methods
 from rdmc_jax.samplers.core import Plan, core, ensemble, prepare
-from rdmc_jax.samplers.methods import paper_method, restart_finish
+from rdmc_jax.samplers.methods import published, restart_finish
 from rdmc_jax.types import Evaluations
 
 NUM_PARTICLES = 256
@@ -41,7 +41,7 @@ def flat(problem):
 
 def paper(num_particles=NUM_PARTICLES):
     """The published algorithm; fewer levels than by default, each of the same cost."""
-    return paper_method(
+    return published(
         num_particles=num_particles,
         horizon=0.357,
         num_levels=8,
@@ -58,21 +58,23 @@ def paper(num_particles=NUM_PARTICLES):
 def warm_chains(num_particles=NUM_PARTICLES):
     """Warm chains of each particle alone, matched moments, annealed finish."""
     return rj.rdmc(
-        rj.gaussian(num_particles=num_particles),
-        rj.levels(
-            rj.log_snr_grid(32),
-            rj.chains(rj.mala, num_chains=NUM_CHAINS, num_steps=2),
-            rj.moment_matched,
+        rj.samplers.gaussian_start(num_particles=num_particles),
+        rj.samplers.levels(
+            rj.diffusion.log_snr_grid(32),
+            rj.estimators.chains(rj.kernels.mala, num_chains=NUM_CHAINS, num_steps=2),
+            rj.diffusion.moment_matched,
         ),
-        rj.annealed(num_temperatures=16),
+        rj.samplers.annealed_finish(num_temperatures=16),
     )
 
 
 def restart(dim, num_particles=methods.NUM_PARTICLES):
     """The method of the default, for any number of particles."""
-    rung, _ = choose_rung(dim, methods.NUM_PARTICLES, 1, None)
+    rung, _ = choose_sizes(dim, methods.NUM_PARTICLES, 1, None)
     finish = restart_finish(rung, rung.num_temperatures)
-    return rj.rdmc(rj.noised_pool(num_particles=num_particles), rj.no_levels(), finish)
+    return rj.rdmc(
+        rj.samplers.noised_pool(num_particles=num_particles), rj.samplers.no_levels(), finish
+    )
 
 
 METHODS = {
@@ -110,7 +112,7 @@ def mala_of(problem, dim, num_steps=120):
     width = NUM_PARTICLES * NUM_CHAINS
 
     def run(key):
-        kernel = rj.mala(problem.logdensity_fn, STEP_SIZE)
+        kernel = rj.kernels.mala(problem.logdensity_fn, STEP_SIZE)
         # the barrier: a constant start would be evaluated by the compiler, in seconds
         start = jax.lax.optimization_barrier(jnp.zeros((width, dim), jnp.float32))
         state = jax.vmap(kernel.init)(start)
@@ -127,7 +129,7 @@ def mala_of(problem, dim, num_steps=120):
 
 def preparation_of(problem, dim):
     """Pilot and pool of the default."""
-    position, plan = jnp.zeros(dim, jnp.float32), rj.make_plan(dim=dim)
+    position, plan = jnp.zeros(dim, jnp.float32), rj.plan(dim=dim)
 
     def run(key):
         return prepare(key, problem.logdensity_fn, position, None, None, plan=plan)

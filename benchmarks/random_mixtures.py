@@ -29,7 +29,7 @@ import rdmc_jax
 from benchmarks.report import environment, line, markdown, write
 from benchmarks.truth import mode_floor, total_variation
 from rdmc_jax.planning import defaults
-from rdmc_jax.planning.defaults import RUNGS, choose_rung
+from rdmc_jax.planning.defaults import DEFAULT_SIZES, choose_sizes
 
 NUM_MODES = 5
 SPREAD = 3.0
@@ -129,10 +129,10 @@ def with_candidates(rung, number):
 
 
 def measure(dim, ratio, options):
-    ladder = tuple(with_candidates(rung, options.candidates) for rung in RUNGS)
+    ladder = tuple(with_candidates(rung, options.candidates) for rung in DEFAULT_SIZES)
     with mock.patch.object(defaults, "RUNGS", ladder):
         runs = [run(dim, ratio, seed, options.num_samples) for seed in range(options.mixtures)]
-        rung, _ = choose_rung(dim, options.num_samples, 2, None)
+        rung, _ = choose_sizes(dim, options.num_samples, 2, None)
     return {
         "dim": dim,
         "ratio": ratio,

@@ -17,7 +17,7 @@ RATE = 0.05
 LOWEST = -1e3
 LOW = -7.0
 ESTIMATORS = ("importance", "chains")
-PROCESS = rj.ornstein_uhlenbeck()
+PROCESS = rj.diffusion.ornstein_uhlenbeck()
 
 
 def untuned(num_levels, high=7.0):
@@ -77,21 +77,23 @@ def run(rng_key, raw, *, logdensity_fn, dim, curvature, estimator, samples):
     # the process's own inverse works on the host; grids here are arrays
     times = 0.5 * jax.nn.softplus(-log_snr_of(parameters))
     if estimator == "importance":
-        inner = rj.importance(num_samples=32 * samples, reference_scale=2.0)
+        inner = rj.estimators.importance(num_samples=32 * samples, reference_scale=2.0)
     else:
         # chains walk in the unit s/√(1+s²), where the posterior's curvature is at most this
         steepest = 1 + curvature * jax.nn.sigmoid(-log_snr_of(parameters))
         step = jnp.exp(parameters["log_step"]) / jax.lax.stop_gradient(2 * steepest)
-        inner = rj.chains(
-            rj.ula,
+        inner = rj.estimators.chains(
+            rj.kernels.ula,
             num_chains=16 * samples,
             num_steps=2,
             num_start_steps=10,
             step_size=lambda level: step[level],
         )
-    middle = Levels(PROCESS, times, stretched(inner, parameters["log_variance"]), rj.moment_matched)
-    start = rj.gaussian(num_particles=NUM_PARTICLES)
-    sampler = bind_stages(start, middle, rj.gaussian_finish(), logdensity_fn, None)
+    middle = Levels(
+        PROCESS, times, stretched(inner, parameters["log_variance"]), rj.diffusion.moment_matched
+    )
+    start = rj.samplers.gaussian_start(num_particles=NUM_PARTICLES)
+    sampler = bind_stages(start, middle, rj.samplers.gaussian_finish(), logdensity_fn, None)
     init_key, step_key = jax.random.split(rng_key)
     state = sampler.init(jnp.zeros(dim), init_key)
     keys = jax.random.split(step_key, sampler.num_steps)

@@ -48,14 +48,14 @@ PROBABILITY_RIGHT = 0.65 * norm.cdf(-0.8 / math.sqrt(0.5)) + 0.35 * norm.cdf(1.0
 
 CHAINS = {"num_chains": 16, "num_start_steps": 5, "num_candidates": 32}
 ESTIMATORS = {
-    "importance": rj.importance(num_samples=32, reference_scale=1.5),
-    "ULA": rj.chains(rj.ula, num_steps=1, step_size=0.3, **CHAINS),
-    "MALA": rj.chains(rj.mala, num_steps=1, **CHAINS),
+    "importance": rj.estimators.importance(num_samples=32, reference_scale=1.5),
+    "ULA": rj.estimators.chains(rj.kernels.ula, num_steps=1, step_size=0.3, **CHAINS),
+    "MALA": rj.estimators.chains(rj.kernels.mala, num_steps=1, **CHAINS),
 }
 FINISHES = {
-    "Gaussian finish": rj.gaussian_finish(),
-    "annealed": rj.annealed(num_temperatures=3, num_pilot=8),
-    "identity": rj.identity(),
+    "Gaussian finish": rj.samplers.gaussian_finish(),
+    "annealed": rj.samplers.annealed_finish(num_temperatures=3, num_pilot=8),
+    "identity": rj.samplers.identity_finish(),
 }
 
 
@@ -78,7 +78,7 @@ def wrong_pool():
     noise = jax.random.normal(jax.random.key(2024), (NUM_POOL, 8))
     is_heavy = jnp.arange(NUM_POOL)[:, None] < SHARE_OF_HEAVY_MODE * NUM_POOL
     position = jnp.where(is_heavy, -2.0 / 3.0, 4.0 / 3.0) + math.sqrt(0.05) * noise
-    return rj.fixed_pool(position)
+    return rj.pools.fixed_pool(position)
 
 
 def wrong_generator(rng_key, logdensity_fn, known):
@@ -111,9 +111,9 @@ def estimates_of(rng_key, method, logdensity_fn, position, log_normalizer, tests
 def restart_checks(rng_key, num_runs):
     problem = problems.two_modes(8)
     method = rj.rdmc(
-        rj.noised_pool(wrong_generator, num_particles=NUM_PARTICLES),
-        rj.no_levels(),
-        rj.annealed(num_temperatures=8, reference=rj.ensemble_shrunk),
+        rj.samplers.noised_pool(wrong_generator, num_particles=NUM_PARTICLES),
+        rj.samplers.no_levels(),
+        rj.samplers.annealed_finish(num_temperatures=8, reference=rj.samplers.shrunk_covariance),
     )
     tests = (
         lambda x: 1.0,
@@ -131,8 +131,8 @@ def restart_checks(rng_key, num_runs):
 
 def level_checks(rng_key, num_runs, estimator, finish):
     method = rj.rdmc(
-        rj.gaussian(num_particles=NUM_PARTICLES),
-        rj.levels(rj.log_snr_grid(7, low=-3.0, high=2.0), ESTIMATORS[estimator]),
+        rj.samplers.gaussian_start(num_particles=NUM_PARTICLES),
+        rj.samplers.levels(rj.diffusion.log_snr_grid(7, low=-3.0, high=2.0), ESTIMATORS[estimator]),
         FINISHES[finish],
     )
     tests = (lambda x: 1.0, lambda x: x[0] > 0)

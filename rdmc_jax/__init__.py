@@ -1,122 +1,53 @@
-"""Reverse diffusion Monte Carlo in JAX: draws, weights and log Z without training."""
+"""Reverse diffusion Monte Carlo in JAX: draws, weights and log Z without training.
+
+Who only samples needs `sample` and `Draws`. Beside it: `sample_many` (one program for many data
+sets), `forecast` (what a run will need), `paper` (the published algorithm), `plan` and `core` (a
+run as a pure function, for `jax.jit` and `jax.vmap`), and `rdmc`, which composes methods from parts
+that lie in namespaces:
+
+- `kernels`: Markov kernels for one chain, `ula`, `mala`, `uld`, `hmc`, `random_walk`;
+- `diffusion`: noising processes, grids of times, transitions between levels;
+- `estimators`: moments of the denoising posterior, by importance sampling or chains;
+- `pools`: where the mass is: pilots and pools of points;
+- `samplers`: starts, levels and finishes, and the methods that have a name;
+- `bijections`: densities on boxes and half-lines;
+- `problems`, `metrics`: targets with exact truth, distances between weighted draws;
+- `plots`, `interop`: pictures of draws; NumPyro and ArviZ.
+"""
 
 from . import diffusion, interop, metrics, plots, pools, problems, samplers
-from .diffusion import (
-    ancestral,
-    bridge,
-    ddim,
-    estimators,
-    exponential,
-    log_snr_grid,
-    moment_matched,
-    ornstein_uhlenbeck,
-    time_grid,
-    variance_exploding,
-)
-from .diffusion.estimators import (
-    adaptive,
-    chains,
-    importance,
-    importance_start,
-    independent,
-    plain_average,
-    pooled_importance,
-    pooled_start,
-    warm_start,
-    zero_variance,
-)
+from .diffusion import estimators
 from .draws.draws import Draws
 from .montecarlo import kernels
-from .montecarlo.kernels import hmc, mala, random_walk, ula, uld
-from .planning.defaults import make_plan
-from .planning.forecast import Foresight
-from .pools import broad_chains, fixed_pool, known_points, tempered_smc, union
-from .runs.forecast import plan
+from .planning.defaults import plan
+from .runs.forecast import forecast
 from .runs.many import ManyDraws, sample_many
-from .samplers import (
-    annealed,
-    ensemble_shrunk,
-    gaussian,
-    gaussian_finish,
-    identity,
-    langevin,
-    levels,
-    no_levels,
-    noised_pool,
-    rdmc,
-    reweighted,
-)
 from .samplers.core import Plan, core
+from .samplers.sampler import rdmc
 from .sampling import paper, sample
 from .target import bijections
-from .target.bijections import Bijection, box, half_line, pulled_back
-from .types import Finding, RDMCWarning
+from .types import RDMCWarning
 
 __all__ = [
-    "Bijection",
     "Draws",
-    "Finding",
-    "Foresight",
     "ManyDraws",
     "Plan",
     "RDMCWarning",
-    "adaptive",
-    "ancestral",
-    "annealed",
     "bijections",
-    "box",
-    "bridge",
-    "broad_chains",
-    "chains",
     "core",
-    "ddim",
     "diffusion",
-    "ensemble_shrunk",
     "estimators",
-    "exponential",
-    "fixed_pool",
-    "gaussian",
-    "gaussian_finish",
-    "half_line",
-    "hmc",
-    "identity",
-    "importance",
-    "importance_start",
-    "independent",
+    "forecast",
     "interop",
     "kernels",
-    "known_points",
-    "langevin",
-    "levels",
-    "log_snr_grid",
-    "make_plan",
-    "mala",
     "metrics",
-    "moment_matched",
-    "no_levels",
-    "noised_pool",
-    "ornstein_uhlenbeck",
     "paper",
-    "plain_average",
     "plan",
     "plots",
-    "pooled_importance",
-    "pooled_start",
     "pools",
     "problems",
-    "pulled_back",
-    "random_walk",
     "rdmc",
-    "reweighted",
     "sample",
     "sample_many",
     "samplers",
-    "tempered_smc",
-    "time_grid",
-    "ula",
-    "uld",
-    "union",
-    "variance_exploding",
-    "warm_start",
-    "zero_variance",
 ]

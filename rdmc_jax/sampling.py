@@ -5,16 +5,17 @@ from collections.abc import Callable
 from typing import Any
 
 from .draws.draws import Draws
-from .planning.defaults import choose_rung, default_pilot, make_plan
-from .planning.level_sizes import refine_levels
-from .planning.restart_sizes import refine
-from .planning.tolerance import Refined, RunFn, check_tolerance
+from .planning import defaults
+from .planning.defaults import choose_sizes, default_pilot
+from .planning.level_sizes import search_level_sizes
+from .planning.restart_sizes import search_sizes
+from .planning.tolerance import RunFn, SearchResult, check_tolerance
 from .runs.devices import automatic_chunk, check_mesh
-from .runs.run import Refiner, run_plan
-from .samplers.core import Plan, Prepared
-from .samplers.methods import Schedule, paper_method
+from .runs.run import SizeSearch, run_plan
+from .samplers.core import Plan, Preparation
+from .samplers.methods import Schedule, published
 from .samplers.sampler import Method, check_method
-from .target.checks import checked_example, checked_target, typed_key, whole
+from .target.checks import as_count, checked_example, checked_target, typed_key
 from .target.flat import dimension
 from .types import ArrayTree, LogDensityFn, PRNGKey
 
@@ -94,10 +95,10 @@ def sample(
     """
     check_method(method, max_evals, tolerance)
     check_tolerance(tolerance, method)
-    num_samples = whole(num_samples)
+    num_samples = as_count(num_samples)
     key = typed_key(rng_key)
     position, known, can_climb = checked_target(logdensity_fn, position, data, known_positions)
-    plan = make_plan(
+    plan = defaults.plan(
         dim=dimension(position),
         num_samples=num_samples,
         num_replicates=num_replicates,
@@ -141,7 +142,7 @@ def refiner(
     dim: int,
     num_samples: int,
     has_gradient: bool,
-) -> Refiner | None:
+) -> SizeSearch | None:
     """What makes better pools, or a larger composition, for a tolerance; None without one."""
     if tolerance is None:
         return None
@@ -149,8 +150,10 @@ def refiner(
     num_ensembles = plan.num_ensembles
     max_total = math.inf if plan.max_evals is None else plan.max_evals * num_samples
 
-    def larger(prepares: list[Prepared], run: RunFn, tell: Callable[[str], None]) -> Refined:
-        return refine_levels(
+    def larger(
+        prepares: list[Preparation], run: RunFn, tell: Callable[[str], None]
+    ) -> SearchResult:
+        return search_level_sizes(
             prepares,
             run,
             plan.method,
@@ -161,8 +164,8 @@ def refiner(
         )
 
     if method is not None:
-        return Refiner(wanted, larger)
-    rung, _ = choose_rung(
+        return SizeSearch(wanted, larger)
+    rung, _ = choose_sizes(
         dim,
         num_samples,
         plan.num_replicates,
@@ -171,8 +174,10 @@ def refiner(
         num_discarded=plan.num_replicates,
     )
 
-    def refined(prepares: list[Prepared], run: RunFn, tell: Callable[[str], None]) -> Refined:
-        return refine(
+    def refined(
+        prepares: list[Preparation], run: RunFn, tell: Callable[[str], None]
+    ) -> SearchResult:
+        return search_sizes(
             prepares,
             run,
             rung,
@@ -182,7 +187,7 @@ def refiner(
             tell=tell,
         )
 
-    return Refiner(wanted, refined)
+    return SizeSearch(wanted, refined)
 
 
 def paper(
@@ -247,11 +252,11 @@ def paper(
 
     Reference: Huang et al. (2024), arXiv 2307.02037, Algorithms 1 and 2.
     """
-    num_samples = whole(num_samples)
+    num_samples = as_count(num_samples)
     key = typed_key(rng_key)
     position = checked_example(logdensity_fn, position, data)
     share = max(1, num_samples // (num_replicates or (4 if num_samples >= 4000 else 2)))
-    method = paper_method(
+    method = published(
         num_particles=min(1024, 1 << (share - 1).bit_length()),
         horizon=horizon,
         num_levels=num_levels,
@@ -263,7 +268,7 @@ def paper(
         start_step_size=start_step_size,
         start_scale=start_scale,
     )
-    plan = make_plan(
+    plan = defaults.plan(
         dim=dimension(position),
         num_samples=num_samples,
         num_replicates=num_replicates,

@@ -105,8 +105,8 @@ class Pool(NamedTuple):
     log_weight: Array  # (num_points,) unnormalised
     num_evals: Evaluations
     num_nonfinite: Array
-    origin: Array  # (num_points,) int: which of the generators made it, 0 for known, -1 for draws
-    coarsest: Array  # () coarsest noise at which a restart may stop, as far as measured; or 0
+    source: Array  # (num_points,) int: which generator made it, 0 for known ones, -1 for draws
+    largest_useful_noise: Array  # () noise at which a restart may stop, as far as measured; or 0
 
 
 PoolGenerator = Callable[[PRNGKey, LogDensityFn, Pool], Pool]

@@ -12,17 +12,19 @@ from jax.sharding import AxisType
 
 import rdmc_jax as rj
 from rdmc_jax.runs.run import run_plan
-from rdmc_jax.samplers.noised_pool import ensemble_shrunk
+from rdmc_jax.samplers.noised_pool import shrunk_covariance
 
 POOLED = rj.rdmc(
-    rj.gaussian(num_particles=64),
-    rj.levels(rj.log_snr_grid(3, low=-3.0, high=3.0), rj.pooled_importance()),
-    rj.gaussian_finish(),
+    rj.samplers.gaussian_start(num_particles=64),
+    rj.samplers.levels(
+        rj.diffusion.log_snr_grid(3, low=-3.0, high=3.0), rj.estimators.pooled_importance()
+    ),
+    rj.samplers.gaussian_finish(),
 )
 RESTART = rj.rdmc(
-    rj.noised_pool(num_particles=64),
-    rj.no_levels(),
-    rj.annealed(num_temperatures=4, reference=ensemble_shrunk),
+    rj.samplers.noised_pool(num_particles=64),
+    rj.samplers.no_levels(),
+    rj.samplers.annealed_finish(num_temperatures=4, reference=shrunk_covariance),
 )
 """The automatic method, small."""
 AXES = {"replicates": 2, "particles": 2}
@@ -55,7 +57,7 @@ def draws_of(mesh=None):
 
 def restart_draws_of(mesh=None):
     """The restart from points that are known, so that no pilot is compiled."""
-    plan = rj.make_plan(dim=2, num_samples=448, num_replicates=1, method=RESTART)
+    plan = rj.plan(dim=2, num_samples=448, num_replicates=1, method=RESTART)
     rng = np.random.default_rng(0)
     chosen = rng.choice(2, 256, p=[0.5, 0.5])
     noise = rng.standard_normal((256, 2))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from ..types import Array, LogDensityFn, Posterior, Process
 
 
-def column(values: Array) -> Array:
+def as_column(values: Array) -> Array:
     """Per-particle scalars ``(num_particles,)`` as ``(num_particles, 1)``, against ``(…, dim)``."""
     return values[..., None]
 
@@ -22,7 +22,7 @@ def posterior_at(process: Process, x: Array, t: Array) -> Posterior:
         The `Posterior`; nothing downstream needs the time or the process.
     """
     alpha = process.alpha(t)
-    return Posterior(center=x / column(alpha), scale=process.sigma(t) / alpha)
+    return Posterior(center=x / as_column(alpha), scale=process.sigma(t) / alpha)
 
 
 def log_tilt(posterior: Posterior, position: Array) -> Array:
@@ -64,12 +64,12 @@ def score_from_mean(process: Process, x: Array, t: Array, mean: Array) -> Array:
 
     Reference: Huang et al. (2024), arXiv 2307.02037, Section 3.
     """
-    return (column(process.alpha(t)) * mean - x) / column(process.sigma(t)) ** 2
+    return (as_column(process.alpha(t)) * mean - x) / as_column(process.sigma(t)) ** 2
 
 
 def mean_from_score(process: Process, x: Array, t: Array, score: Array) -> Array:
     """Inverse of `score_from_mean`: ``E[x_0|x] = (x + σ² ∇log p_t(x))/α``."""
-    return (x + column(process.sigma(t)) ** 2 * score) / column(process.alpha(t))
+    return (x + as_column(process.sigma(t)) ** 2 * score) / as_column(process.alpha(t))
 
 
 def score_from_target_gradient(process: Process, t: Array, mean_gradient: Array) -> Array:
@@ -85,4 +85,4 @@ def score_from_target_gradient(process: Process, t: Array, mean_gradient: Array)
 
     Reference: De Bortoli et al. (2024), arXiv 2402.08667, Section 2.
     """
-    return mean_gradient / column(process.alpha(t))
+    return mean_gradient / as_column(process.alpha(t))

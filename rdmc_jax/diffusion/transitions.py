@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from ..types import Array, Moments, PRNGKey, Process
-from .posterior import column, score_from_mean
+from .posterior import as_column, score_from_mean
 from .processes import Bridge, bridge_coefficients, ornstein_uhlenbeck
 
 PRIOR_STRENGTH = 2.0
@@ -37,8 +37,8 @@ def predictive_variance(moments: Moments, scale: Array) -> Array:
     Returns:
         Shape (num_particles, dim).
     """
-    n = column(jnp.maximum(moments.ess, 1.0))
-    prior = column(scale**2 / (1 + scale**2))
+    n = as_column(jnp.maximum(moments.ess, 1.0))
+    prior = as_column(scale**2 / (1 + scale**2))
     share = PRIOR_STRENGTH / (n + PRIOR_STRENGTH)  # written so that n = inf is known moments
     return ((1 - share) * moments.variance + share * prior) * (1 + 1 / n)
 
@@ -62,10 +62,10 @@ def noise_kl(process: Process, t: Array, s: Array, moments: Moments) -> Array:
     """
     weights = bridge_coefficients(process, t, s)
     scale = process.sigma(t) / process.alpha(t)
-    gain = column(weights.weight_y) ** 2
-    total = column(weights.variance) + gain * predictive_variance(moments, scale)
+    gain = as_column(weights.weight_y) ** 2
+    total = as_column(weights.variance) + gain * predictive_variance(moments, scale)
     of_mean = gain * moments.standard_error**2 / total
-    of_variance = (gain * moments.variance / total) ** 2 / column(jnp.maximum(moments.ess, 1.0))
+    of_variance = (gain * moments.variance / total) ** 2 / as_column(jnp.maximum(moments.ess, 1.0))
     return 0.5 * jnp.sum(of_mean + of_variance, axis=-1)
 
 
@@ -74,8 +74,8 @@ def _gaussian_step(
 ) -> tuple[Array, Array]:
     noise = jax.random.normal(rng_key, x.shape, x.dtype)
     new = mean + jnp.sqrt(variance) * noise
-    forward_variance = jnp.broadcast_to(column(bridge.forward_variance), x.shape)
-    log_forward = log_normal(x, column(bridge.ratio) * new, forward_variance)
+    forward_variance = jnp.broadcast_to(as_column(bridge.forward_variance), x.shape)
+    log_forward = log_normal(x, as_column(bridge.ratio) * new, forward_variance)
     return new, log_forward - log_normal(new, mean, jnp.broadcast_to(variance, x.shape))
 
 
@@ -99,9 +99,9 @@ def moment_matched(
     """
     bridge = bridge_coefficients(process, t, s)
     scale = process.sigma(t) / process.alpha(t)
-    mean = column(bridge.weight_x) * x + column(bridge.weight_y) * moments.mean
-    spread = column(bridge.weight_y) ** 2 * predictive_variance(moments, scale)
-    return _gaussian_step(rng_key, x, bridge, mean, column(bridge.variance) + spread)
+    mean = as_column(bridge.weight_x) * x + as_column(bridge.weight_y) * moments.mean
+    spread = as_column(bridge.weight_y) ** 2 * predictive_variance(moments, scale)
+    return _gaussian_step(rng_key, x, bridge, mean, as_column(bridge.variance) + spread)
 
 
 def ancestral(
@@ -123,8 +123,8 @@ def ancestral(
     Reference: Ho et al. (2020), arXiv 2006.11239, Eq. (6)-(7).
     """
     bridge = bridge_coefficients(process, t, s)
-    mean = column(bridge.weight_x) * x + column(bridge.weight_y) * moments.mean
-    variance = jnp.broadcast_to(column(bridge.variance), x.shape)
+    mean = as_column(bridge.weight_x) * x + as_column(bridge.weight_y) * moments.mean
+    variance = jnp.broadcast_to(as_column(bridge.variance), x.shape)
     return _gaussian_step(rng_key, x, bridge, mean, variance)
 
 
@@ -156,8 +156,8 @@ def exponential(
         )
     eta = t - s
     score = score_from_mean(process, x, t, moments.mean)
-    mean = column(jnp.exp(eta)) * x + 2 * column(jnp.expm1(eta)) * score
-    variance = jnp.broadcast_to(column(jnp.expm1(2 * eta)), x.shape)
+    mean = as_column(jnp.exp(eta)) * x + 2 * as_column(jnp.expm1(eta)) * score
+    variance = jnp.broadcast_to(as_column(jnp.expm1(2 * eta)), x.shape)
     return _gaussian_step(rng_key, x, bridge_coefficients(process, t, s), mean, variance)
 
 
@@ -181,9 +181,9 @@ def bridge(
     Reference: Huang et al. (2024), arXiv 2405.16387, for the reverse transition kernel.
     """
     weights = bridge_coefficients(process, t, s)
-    mean = column(weights.weight_x) * x + column(weights.weight_y) * posterior_draw
+    mean = as_column(weights.weight_x) * x + as_column(weights.weight_y) * posterior_draw
     noise = jax.random.normal(rng_key, x.shape, x.dtype)
-    return mean + column(jnp.sqrt(weights.variance)) * noise, None
+    return mean + as_column(jnp.sqrt(weights.variance)) * noise, None
 
 
 def ddim(
@@ -204,5 +204,5 @@ def ddim(
 
     Reference: Song, Meng, Ermon (2021), arXiv 2010.02502, Eq. (12) with σ = 0.
     """
-    noise = (x - column(process.alpha(t)) * moments.mean) / column(process.sigma(t))
-    return column(process.alpha(s)) * moments.mean + column(process.sigma(s)) * noise, None
+    noise = (x - as_column(process.alpha(t)) * moments.mean) / as_column(process.sigma(t))
+    return as_column(process.alpha(s)) * moments.mean + as_column(process.sigma(s)) * noise, None

@@ -41,8 +41,10 @@ FEW = 25.0
 class Coverage(NamedTuple):
     """What the generators of the pools saw of the target's mass; of one replicate or averaged."""
 
-    unseen: np.ndarray  # (num_generators,) share of the mass where a generator has no points
-    alone: float  # share of the mass where only one generator has points
+    missed_by_source: (
+        np.ndarray
+    )  # (num_generators,) share of the mass where a generator has no points
+    seen_by_one_source: float  # share of the mass where only one generator has points
 
 
 def _by_weight(weight: np.ndarray) -> np.ndarray:
@@ -52,19 +54,19 @@ def _by_weight(weight: np.ndarray) -> np.ndarray:
 
 
 @jax.jit
-def _shares(u: Array, position: Array, log_weight: Array, origin: Array) -> Array:
+def _shares(u: Array, position: Array, log_weight: Array, source: Array) -> Array:
     """Share of each generator in the kernels at each draw, shape (num_draws, MAX_GENERATORS).
 
     Relative to the nearest points, so that it means the same in all dimensions.
     """
-    is_there = jnp.isfinite(log_weight) & (origin >= 0)
+    is_there = jnp.isfinite(log_weight) & (source >= 0)
 
     def one(x: Array) -> Array:
         log_kernel = -0.5 * squared_distance(x, position, jnp.asarray(BREADTH, x.dtype))
         return jax.nn.softmax(jnp.where(is_there, log_kernel, -jnp.inf))
 
     share = jax.lax.map(one, u, batch_size=64)
-    return jax.ops.segment_sum(share.T, origin, num_segments=MAX_GENERATORS).T
+    return jax.ops.segment_sum(share.T, source, num_segments=MAX_GENERATORS).T
 
 
 def coverage(
@@ -72,7 +74,7 @@ def coverage(
     weight: np.ndarray,
     pool_position: np.ndarray,
     pool_log_weight: np.ndarray,
-    origin: np.ndarray,
+    source: np.ndarray,
 ) -> Coverage:
     """Share of the mass that each generator of a pool, or one generator only, has points near.
 
@@ -84,16 +86,16 @@ def coverage(
         weight: their normalised weights.
         pool_position: the pool's points, shape (num_points, dim).
         pool_log_weight: theirs; points of weight zero count as none.
-        origin: which generator made a point, negative for none, shape (num_points,).
+        source: which generator made a point, negative for none, shape (num_points,).
 
     Returns:
-        `Coverage`; with one generator nothing is compared, and ``alone`` is 0.
+        `Coverage`; with one generator nothing is compared, and ``seen_by_one_source`` is 0.
     """
-    num_generators = int(np.max(origin)) + 1
+    num_generators = int(np.max(source)) + 1
     if num_generators < 2:
         return Coverage(np.zeros(1), 0.0)
     u = jnp.asarray(position[_by_weight(weight)])
-    share = np.asarray(_shares(u, pool_position, pool_log_weight, origin))[:, :num_generators]
+    share = np.asarray(_shares(u, pool_position, pool_log_weight, source))[:, :num_generators]
     is_near = share > NEAR
     return Coverage(1 - is_near.mean(axis=0), float(np.mean(is_near.sum(axis=1) <= 1)))
 

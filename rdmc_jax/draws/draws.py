@@ -12,7 +12,7 @@ import numpy as np
 from ..montecarlo.resampling import systematic
 from ..montecarlo.weights import has_weight, pareto_k, relative_weights, t_quantile, weight_ess
 from ..samplers.core import Plan
-from ..samplers.sampler import Info
+from ..samplers.sampler import StepInfo
 from ..types import Array, ArrayTree, Evaluations, Finding, PRNGKey, RDMCWarning
 from .coverage import Coverage
 
@@ -30,7 +30,7 @@ class Draws:
     position: ArrayTree  # leading axis num_samples
     log_weight: Array  # (num_samples,)
     replicate: Array  # (num_samples,) int
-    info: Info  # (num_steps,) mean over the ensembles; counts are totals without the pilot's
+    info: StepInfo  # (num_steps,) mean over the ensembles; counts are totals without the pilot's
     log_normalizer: float
     log_normalizer_error: float
     tv_bound: float
@@ -45,7 +45,7 @@ class Draws:
     tv_limit: float = float("nan")  # upper 95 % confidence limits of the two bounds
     kl_limit: float = float("nan")
     coverage: Coverage | None = None  # by the generators of the pool
-    num_broken: int = 0  # draws whose weight came out as nan; it counts as zero
+    num_nan_weights: int = 0  # draws whose weight came out as nan; it counts as zero
     source_ess: float | None = None  # of the weighted draws that these were resampled from
     inherited: tuple[Finding, ...] = ()  # what was found about those
 

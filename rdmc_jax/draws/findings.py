@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..montecarlo.weights import log_mean_exp, pareto_k, relative_weights
-from ..samplers.methods import RICHER
+from ..samplers.methods import MORE_TEMPERATURES
 from ..target.flat import ravel_ensemble
 from ..types import Finding
 from .coverage import disagreement
@@ -106,7 +106,7 @@ def _over_budget(draws: "Draws") -> list[Finding]:
     # an interrupted run has spent the pilot of all its draws on some of them
     if asked is None or not draws.complete or draws.evals_per_sample <= asked:
         return []
-    if draws.plan.generator_names:
+    if draws.plan.pool_sources:
         why = "how many temperatures tempering needs is known only afterwards"
         remedy = "Lower max_evals"
     else:
@@ -122,16 +122,16 @@ def _over_budget(draws: "Draws") -> list[Finding]:
 def _is_capped(draws: "Draws") -> bool:
     """Whether a higher ``max_evals`` would have bought more."""
     plan = draws.plan
-    if plan.max_evals is None or not plan.generator_names:
+    if plan.max_evals is None or not plan.pool_sources:
         return False
     if plan.accuracy is not None and "max_evals" in plan.accuracy.stopped:
         return True
-    return "max_evals=" in plan.reason or len(plan.richer) < len(RICHER)
+    return "max_evals=" in plan.reason or len(plan.with_more_temperatures) < len(MORE_TEMPERATURES)
 
 
 def _more_work(draws: "Draws") -> str:
     """What makes the weights better, as the beginning of a sentence."""
-    if not draws.plan.generator_names:
+    if not draws.plan.pool_sources:
         return "Give the method more temperatures or inner samples"
     if _is_capped(draws):
         return f"Raise max_evals={draws.plan.max_evals:g}"
@@ -145,11 +145,11 @@ def _weights(draws: "Draws") -> list[Finding]:
     log_weight, replicate = np.asarray(draws.log_weight), np.asarray(draws.replicate)
     found = []
     num, ess = draws.num_samples, draws.ess
-    if draws.num_broken:
+    if draws.num_nan_weights:
         text = (
-            f"{draws.num_broken} of {num} weights came out as nan and count as zero: log Z is too "
-            "low by what they would have held. Look for overflow in the density or the method, or "
-            "use double precision."
+            f"{draws.num_nan_weights} of {num} weights are nan and count as zero: log Z is too low "
+            "by what they would have held. Look for overflow in the density or the method, or use "
+            "double precision."
         )
         found.append(Finding("R113", text))
     if ess < min(LOW_ESS, 0.5 * num) or ess < LOW_ESS_SHARE * num:
@@ -198,12 +198,12 @@ def _tolerance(draws: "Draws") -> list[Finding]:
 
 
 def _searches(draws: "Draws") -> list[Finding]:
-    lacking = draws.plan.lacking
-    if not lacking:
+    exchanged = draws.plan.exchanged_pools
+    if not exchanged:
         return []
     text = (
-        f"searches saw different modes: {', '.join(lacking)}. Those points were added to its pool, "
-        "but what one search misses, all may have missed elsewhere. Raise num_replicates, or pass "
+        f"searches saw different modes: {', '.join(exchanged)}. Those points were added to its "
+        "pool, but there may be modes that no search saw. Raise num_replicates, or pass "
         "known_positions."
     )
     return [Finding("R116", text)]
@@ -211,16 +211,17 @@ def _searches(draws: "Draws") -> list[Finding]:
 
 def _coverage(draws: "Draws") -> list[Finding]:
     seen = draws.coverage
-    if seen is None or seen.alone <= LONELY_SHARE:
+    if seen is None or seen.seen_by_one_source <= LONELY_SHARE:
         return []
-    names = draws.plan.generator_names
-    parts = [f"{name} {share:.0%}" for name, share in zip(names, seen.unseen, strict=False)]
+    names = draws.plan.pool_sources
+    parts = [
+        f"{name} {share:.0%}" for name, share in zip(names, seen.missed_by_source, strict=False)
+    ]
     remedy = "max_evals or num_replicates" if _is_capped(draws) else "num_replicates"
     text = (
-        f"{seen.alone:.0%} of the mass lies where one generator of the pool alone has points "
-        f"(unseen by {', '.join(parts)}). What all but one missed, all may have missed elsewhere: "
-        f"narrow modes are easily overlooked. Raise {remedy}, or pass "
-        "known_positions."
+        f"{seen.seen_by_one_source:.0%} of the mass lies where only one of the searches has points "
+        f"(share missed by each: {', '.join(parts)}). Only one search found this region, so there "
+        f"may be regions that none of them found. Raise {remedy}, or pass known_positions."
     )
     return [Finding("R111", text)]
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 
-class Generation(NamedTuple):
+class Trial(NamedTuple):
     """One size of pool, measured on one ensemble of each replicate that was thrown away."""
 
     num_pool: int  # points of each replicate's pool
@@ -25,7 +25,7 @@ class Generation(NamedTuple):
         )
 
 
-class LevelGeneration(NamedTuple):
+class LevelTrial(NamedTuple):
     """Sizes of a composition, measured on one ensemble of each replicate that was thrown away."""
 
     num_levels: int
@@ -56,7 +56,7 @@ class Accuracy(NamedTuple):
 
     requested: float
     predicted: float  # limit of tv_bound of the generation chosen by it: lower than it should be
-    generations: tuple[Generation | LevelGeneration, ...]
+    generations: tuple[Trial | LevelTrial, ...]
     chosen: int  # index of the generation whose pool and method the reported run has
     stopped: str  # why there were no more
     certified: float = float("nan")  # `tv_limit` of the reported draws

@@ -14,7 +14,7 @@ from ..types import Array, ArrayTree, LogDensityFn, PRNGKey, memoised
 CHUNK = 1000
 
 
-class Parts(NamedTuple):
+class NumpyroTarget(NamedTuple):
     """A model as `rdmc_jax.sample` takes it."""
 
     logdensity_fn: LogDensityFn  # (position, data), unconstrained, Jacobian included
@@ -23,7 +23,7 @@ class Parts(NamedTuple):
     constrain: Callable[[ArrayTree], dict[str, Array]]  # of one position, deterministic sites too
 
 
-class Sites(NamedTuple):
+class NumpyroDraws(NamedTuple):
     """Constrained draws of a model."""
 
     sites: dict[str, Array]  # leading axis num_samples
@@ -98,7 +98,7 @@ def _refuse_discrete(
 
 def from_numpyro(
     model: Callable[..., Any], rng_key: PRNGKey, *args: Any, model_kwargs: Any = None
-) -> Parts:
+) -> NumpyroTarget:
     """Density, example position and constraint of a NumPyro model.
 
     Args:
@@ -108,8 +108,8 @@ def from_numpyro(
         model_kwargs: keyword arguments of the model, likewise.
 
     Returns:
-        `Parts`; the same model and static arguments give the same ``logdensity_fn``, so new data
-        of the same shape compile nothing.
+        `NumpyroTarget`; the same model and static arguments give the same ``logdensity_fn``, so
+        new data of the same shape compile nothing.
 
     Raises:
         ValueError: for discrete latent sites.
@@ -132,7 +132,7 @@ def from_numpyro(
     )
     kinds = tuple(type(one) for one in fixed)
     begin, logdensity_fn, constrain = _bound(model, tree, fixed, kinds)
-    return Parts(logdensity_fn, begin(rng_key, data), data, lambda z: constrain(z, data))
+    return NumpyroTarget(logdensity_fn, begin(rng_key, data), data, lambda z: constrain(z, data))
 
 
 def sample(
@@ -142,7 +142,7 @@ def sample(
     *args: Any,
     model_kwargs: Any = None,
     **options: Any,
-) -> Sites:
+) -> NumpyroDraws:
     """Sample a NumPyro model by `rdmc_jax.sample`.
 
     Args:
@@ -154,8 +154,8 @@ def sample(
         options: of `rdmc_jax.sample`.
 
     Returns:
-        `Sites`: constrained draws, deterministic sites included, weights, and the `Draws`, whose
-        ``log_normalizer`` is the model's log evidence.
+        `NumpyroDraws`: constrained draws, deterministic sites included, weights, and the `Draws`,
+        whose ``log_normalizer`` is the model's log evidence.
 
     Raises:
         ValueError: for discrete latent sites.
@@ -166,4 +166,4 @@ def sample(
     )
     # in chunks: deterministic sites may be much larger than the parameters
     sites = jax.lax.map(parts.constrain, draws.position, batch_size=CHUNK)
-    return Sites(sites, draws.weights, draws)
+    return NumpyroDraws(sites, draws.weights, draws)

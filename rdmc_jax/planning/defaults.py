@@ -6,45 +6,47 @@ import numpy as np
 
 from ..montecarlo.weights import weight_ess
 from ..pools.pilot import PilotFn, climbing_pilot, gradient_free_pilot, pilot_evaluations
-from ..samplers.core import Plan, Result
+from ..samplers.core import EnsembleResult, Plan
 from ..samplers.methods import (
+    MORE_TEMPERATURES,
     NUM_COPIES,
     NUM_PARTICLES,
-    RICHER,
     PilotSize,
-    Rung,
-    generator_names,
+    RestartSizes,
+    pool_sources,
     restart_generator,
     restart_method,
     restart_pilot,
 )
 from ..samplers.sampler import Method
 
-RUNGS: tuple[Rung, ...] = (
-    Rung(PilotSize(2, 32, 12, 16, 256, 24), 128, 16, 8, 0),
-    Rung(PilotSize(4, 128, 6, 16, 1024, 12), 256, 32, 16, 512),
-    Rung(PilotSize(3, 128, 16, 512, 1024, 48), 512, 64, 64, 512),
-    Rung(PilotSize(3, 128, 16, 512, 2048, 64), 1024, 64, 128, 512),
+DEFAULT_SIZES: tuple[RestartSizes, ...] = (
+    RestartSizes(PilotSize(2, 32, 12, 16, 256, 24), 128, 16, 8, 0),
+    RestartSizes(PilotSize(4, 128, 6, 16, 1024, 12), 256, 32, 16, 512),
+    RestartSizes(PilotSize(3, 128, 16, 512, 1024, 48), 512, 64, 64, 512),
+    RestartSizes(PilotSize(3, 128, 16, 512, 2048, 64), 1024, 64, 128, 512),
 )
 """With a gradient; a step costs two to four times the one before."""
 
 
-GRADIENT_FREE_RUNGS: tuple[Rung, ...] = (
-    Rung(None, 256, 4, 16, 0),
-    Rung(None, 512, 6, 32, 256),
-    Rung(None, 1024, 8, 128, 512),
+GRADIENT_FREE_SIZES: tuple[RestartSizes, ...] = (
+    RestartSizes(None, 256, 4, 16, 0),
+    RestartSizes(None, 512, 6, 32, 256),
+    RestartSizes(None, 1024, 8, 128, 512),
 )
 """Without one: the same restart with random walks."""
 
 
-def ensemble_evals(rung: Rung, num_temperatures: int, num_particles: int = NUM_PARTICLES) -> int:
+def ensemble_evals(
+    rung: RestartSizes, num_temperatures: int, num_particles: int = NUM_PARTICLES
+) -> int:
     """Evaluations of one ensemble's `annealed` finish."""
     looks = 0 if rung.pilot_size is None else num_particles
     return (num_temperatures + 1) * (num_particles + NUM_COPIES) + looks
 
 
 def predicted_evals(
-    rung: Rung,
+    rung: RestartSizes,
     dim: int,
     num_samples: int,
     num_replicates: int,
@@ -76,14 +78,14 @@ def default_pilot(has_gradient: bool) -> PilotFn:
     return climbing_pilot() if has_gradient else gradient_free_pilot()
 
 
-def choose_rung(
+def choose_sizes(
     dim: int,
     num_samples: int,
     num_replicates: int,
     max_evals: float | None,
     has_gradient: bool = True,
     num_discarded: int = 1,
-) -> tuple[Rung, str]:
+) -> tuple[RestartSizes, str]:
     """The rung for a dimension, lowered until it fits the budget.
 
     Args:
@@ -101,9 +103,9 @@ def choose_rung(
         ValueError: if even the smallest rung exceeds ``max_evals``.
     """
     if has_gradient:
-        ladder, wanted = RUNGS, 1 if dim <= 2 else 2 if dim <= 16 else 3
+        ladder, wanted = DEFAULT_SIZES, 1 if dim <= 2 else 2 if dim <= 16 else 3
     else:
-        ladder, wanted = GRADIENT_FREE_RUNGS, 1 if dim <= 2 else 2
+        ladder, wanted = GRADIENT_FREE_SIZES, 1 if dim <= 2 else 2
     costs = [
         predicted_evals(rung, dim, num_samples, num_replicates, num_discarded=num_discarded)
         for rung in ladder
@@ -119,7 +121,7 @@ def choose_rung(
     rung = ladder[fitting[-1]]
     why = f"dimension {dim}" if fitting[-1] == wanted else f"max_evals={max_evals}"
     why += "" if has_gradient else ", and no gradient"
-    names = ", ".join(generator_names(rung)[1:])
+    names = ", ".join(pool_sources(rung)[1:])
     size = rung.num_pool if rung.pilot_size is None else rung.pilot_size.num_chains
     draws = (
         f" and {rung.num_reweighted} draws of a restart from them" if rung.num_reweighted else ""
@@ -130,7 +132,7 @@ def choose_rung(
     )
 
 
-def make_plan(
+def plan(
     *,
     dim: int,
     num_samples: int = NUM_PARTICLES,
@@ -154,14 +156,14 @@ def make_plan(
         has_tolerance: whether an ensemble of each replicate, not of one, will be thrown away.
 
     Returns:
-        A `Plan`. ``plan.richer`` are the methods that `sample` goes on to if a discarded ensemble
-        shows too few effective draws; `core` runs ``plan.method``.
+        A `Plan`. ``plan.with_more_temperatures`` are the methods that `sample` goes on to if a
+        discarded ensemble shows too few effective draws; `core` runs ``plan.method``.
 
     Raises:
         ValueError: for sizes that are not positive, more replicates than draws, or a budget that
             is too small.
 
-    >>> make_plan(dim=2, num_samples=10_000).num_ensembles
+    >>> plan(dim=2, num_samples=10_000).num_ensembles
     3
     """
     if num_samples < 1:
@@ -175,18 +177,18 @@ def make_plan(
         )
     reason, generator = "method given by the caller", None
     names: tuple[str, ...] = ()
-    richer = []
+    with_more_temperatures = []
     if method is None:
         num_discarded = num_replicates if has_tolerance else 1
-        rung, reason = choose_rung(
+        rung, reason = choose_sizes(
             dim, num_samples, num_replicates, max_evals, has_gradient, num_discarded
         )
         method, generator = restart_method(rung), restart_generator(rung)
-        pilot, names = restart_pilot(rung), generator_names(rung)
-        for factor in RICHER:
+        pilot, names = restart_pilot(rung), pool_sources(rung)
+        for factor in MORE_TEMPERATURES:
             cost = predicted_evals(rung, dim, num_samples, num_replicates, factor)
             if max_evals is None or cost <= max_evals:
-                richer.append(restart_method(rung, factor))
+                with_more_temperatures.append(restart_method(rung, factor))
     share = -(-num_samples // num_replicates)
     num_ensembles = -(-share // method.start.num_particles)
     return Plan(
@@ -198,7 +200,7 @@ def make_plan(
         reason,
         max_evals,
         names,
-        tuple(richer),
+        tuple(with_more_temperatures),
     )
 
 
@@ -207,18 +209,18 @@ ENOUGH = 0.5
 
 
 AIMED = 0.6
-"""What a richer method is chosen for, because the measured share is itself noisy."""
+"""What a method with more temperatures is chosen for: the measured share is itself noisy."""
 
 
-def chosen_method(plan: Plan, discarded: Result) -> tuple[Method, str]:
+def more_temperatures(plan: Plan, discarded: EnsembleResult) -> tuple[Method, str]:
     """The method of the reported run, and the reason in words.
 
     The log of ``ESS/N`` is minus the variance of the log weights of nearly normal weights, and that
-    falls like one over the number of temperatures; so the first of ``plan.richer`` is taken that
-    should reach `AIMED`, or the last.
+    falls like one over the number of temperatures; so the first of
+    ``plan.with_more_temperatures`` is taken that should reach `AIMED`, or the last.
 
     Args:
-        plan: its ``richer`` methods have 2, 4, 8 times the temperatures of ``plan.method``.
+        plan: ``plan.with_more_temperatures`` have 2, 4, 8 times as many as ``plan.method``.
         discarded: an ensemble of ``plan.method``.
 
     Returns:
@@ -228,9 +230,11 @@ def chosen_method(plan: Plan, discarded: Result) -> tuple[Method, str]:
     log_weight = np.where(np.isnan(log_weight), -np.inf, log_weight)
     share = weight_ess(log_weight) / log_weight.size
     measured = f"weight ESS {share:.2f} of the draws in a discarded ensemble"
-    if share >= ENOUGH or not plan.richer:
+    if share >= ENOUGH or not plan.with_more_temperatures:
         return plan.method, measured
     wanted = math.log(max(share, 1e-6)) / math.log(AIMED)
-    fitting = [k for k in range(len(plan.richer)) if 2 ** (k + 1) >= wanted]
-    k = fitting[0] if fitting else len(plan.richer) - 1
-    return plan.richer[k], f"{measured}, so the run has {2 ** (k + 1)} times as many temperatures"
+    fitting = [k for k in range(len(plan.with_more_temperatures)) if 2 ** (k + 1) >= wanted]
+    k = fitting[0] if fitting else len(plan.with_more_temperatures) - 1
+    return plan.with_more_temperatures[
+        k
+    ], f"{measured}, so the run has {2 ** (k + 1)} times as many temperatures"

@@ -6,11 +6,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ..samplers.core import Plan
-from ..samplers.methods import NUM_PARTICLES, Rung
+from ..samplers.methods import NUM_PARTICLES, RestartSizes
 from .defaults import ensemble_evals
 from .restart_sizes import MAX_SIZE, MAX_TEMPERATURES
 from .theory import TheoryPlan
-from .tolerance import MARGIN, Part, cheapest
+from .tolerance import MARGIN, ErrorTerm, cheapest_factors
 
 
 class Forecast(NamedTuple):
@@ -36,9 +36,9 @@ def _powers(first: int, largest: int) -> tuple[int, ...]:
     return tuple(2**k for k in range(12) if first * 2**k <= largest)
 
 
-def forecast(
+def extrapolated(
     measured: Measurement,
-    rung: Rung,
+    rung: RestartSizes,
     *,
     tolerance: float,
     num_pool: int,
@@ -72,7 +72,7 @@ def forecast(
     >>> one = Measurement(0.1, 0.2, 0.02, 0.06)
     >>> sizes = dict(num_pool=500, num_prepared=0, num_replicates=2, num_ensembles=1,
     ...              num_samples=2000, max_evals=None)
-    >>> found = forecast(one, RUNGS[0], tolerance=0.1, **sizes)
+    >>> found = extrapolated(one, RUNGS[0], tolerance=0.1, **sizes)
     >>> found.num_pool, found.num_temperatures, round(found.tv_limit, 3)  # √(.06/8 + .02/4)
     (8500, 32, 0.079)
     """
@@ -91,11 +91,15 @@ def forecast(
     if measured.tv_limit > target and variance > 0:
         parts = (
             # a pool of two ensembles would hardly be larger than the first pool and one
-            Part(measured.pool_variance, 1.0, tuple(k for k in _powers(1, MAX_SIZE) if k != 2)),
-            Part(measured.finish_variance, 1.0, _powers(rung.num_temperatures, MAX_TEMPERATURES)),
+            ErrorTerm(
+                measured.pool_variance, 1.0, tuple(k for k in _powers(1, MAX_SIZE) if k != 2)
+            ),
+            ErrorTerm(
+                measured.finish_variance, 1.0, _powers(rung.num_temperatures, MAX_TEMPERATURES)
+            ),
         )
         affordable = math.inf if max_evals is None else max_evals * num_samples
-        chosen = cheapest(
+        chosen = cheapest_factors(
             parts,
             variance * (target / measured.tv_limit) ** 2,
             lambda factors: spent(factors[0], factors[1] * rung.num_temperatures),

@@ -19,12 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..diffusion.estimators.batches import repeated
-from ..draws.plan import Accuracy, LevelGeneration
+from ..draws.plan import Accuracy, LevelTrial
 from ..montecarlo.weights import kl_bound, tv_limit
-from ..samplers.core import Prepared, Result
+from ..samplers.core import EnsembleResult, Preparation
 from ..samplers.sampler import Method, levels, rdmc
 from ..types import Process
-from .tolerance import MARGIN, Part, Refined, RunFn, cheapest, generation_line, growth
+from .tolerance import MARGIN, ErrorTerm, RunFn, SearchResult, cheapest_factors, growth, trial_line
 
 WIDENED = 0.5
 """Log-SNR by which both ends of the grid move out when its levels double."""
@@ -53,7 +53,7 @@ def first_sizes(method: Method) -> LevelSizes:
     return LevelSizes(times, (1,) * max(len(times), 1), 1, 1)
 
 
-def sized(method: Method, sizes: LevelSizes) -> Method:
+def resized(method: Method, sizes: LevelSizes) -> Method:
     """The method with other sizes."""
     start, middle, finish = method
     if sizes.finer > 1 and finish.finer is not None:
@@ -68,7 +68,7 @@ def sized(method: Method, sizes: LevelSizes) -> Method:
     return rdmc(start, middle, finish)
 
 
-def allotted(cost: np.ndarray, allowed: float) -> tuple[int, ...]:
+def allocate_batches(cost: np.ndarray, allowed: float) -> tuple[int, ...]:
     """The fewest batches whose noise is allowed: ``b_k = √A_k Σ_j √A_j / allowed``, rounded up.
 
     Args:
@@ -78,7 +78,7 @@ def allotted(cost: np.ndarray, allowed: float) -> tuple[int, ...]:
     Returns:
         Batches of each level, and as many for the finish as for the last one.
 
-    >>> allotted(np.array([0.04, 0.01]), 0.03)
+    >>> allocate_batches(np.array([0.04, 0.01]), 0.03)
     (2, 1, 1)
     """
     root = np.sqrt(np.maximum(np.asarray(cost, np.float64), 0.0))
@@ -87,7 +87,7 @@ def allotted(cost: np.ndarray, allowed: float) -> tuple[int, ...]:
     return (*batches, batches[-1])
 
 
-def longer(method: Method, now: LevelSizes, factor: int) -> LevelSizes:
+def with_more_levels(method: Method, now: LevelSizes, factor: int) -> LevelSizes:
     """Levels, and steps of the finish, ``factor`` for each one now."""
     if factor == 1:
         return now
@@ -99,7 +99,9 @@ def longer(method: Method, now: LevelSizes, factor: int) -> LevelSizes:
     return now._replace(times=times, finer=finer)
 
 
-def quieter(now: LevelSizes, noise: np.ndarray, target: LevelSizes, allowed: float) -> LevelSizes:
+def with_batches(
+    now: LevelSizes, noise: np.ndarray, target: LevelSizes, allowed: float
+) -> LevelSizes:
     """Batches for new sizes, so that their noise is what is allowed.
 
     Args:
@@ -116,7 +118,7 @@ def quieter(now: LevelSizes, noise: np.ndarray, target: LevelSizes, allowed: flo
     factor = target.num_levels // now.num_levels
     cost = noise * np.asarray(now.num_batches[:-1]) * (now.wider / target.wider)
     # half the step has about half the noise for the same number of samples
-    return target._replace(num_batches=allotted(np.repeat(cost, factor) / factor, allowed))
+    return target._replace(num_batches=allocate_batches(np.repeat(cost, factor) / factor, allowed))
 
 
 def refined_grid(
@@ -135,7 +137,7 @@ def refined_grid(
     Returns:
         ``factor * (len(times) - 1) + 1`` decreasing times.
 
-    >>> from rdmc_jax import ornstein_uhlenbeck
+    >>> from rdmc_jax.diffusion import ornstein_uhlenbeck
     >>> grid = log_snr_grid(2, low=-2.0, high=2.0)
     >>> finer = refined_grid(grid, ornstein_uhlenbeck(), 2, widened=1.0)
     >>> wanted = log_snr_grid(4, low=-3.0, high=3.0)
@@ -167,7 +169,7 @@ LEAST_SHARE = 0.05
 """Of the divergence that the rest is taken to have at least: noise is an estimate."""
 
 
-def measured_generation(sizes: LevelSizes, results: list[Result], evals: int) -> LevelGeneration:
+def measured_trial(sizes: LevelSizes, results: list[EnsembleResult], evals: int) -> LevelTrial:
     """What one ensemble of each replicate shows.
 
     Args:
@@ -199,7 +201,7 @@ def measured_generation(sizes: LevelSizes, results: list[Result], evals: int) ->
     infos = [one.info.num_evals for one in results]
     each = np.sum([np.maximum(i.logdensity, i.gradient) for i in infos], axis=0)
     by_noise = float(np.sum(noise))
-    return LevelGeneration(
+    return LevelTrial(
         num_levels=sizes.num_levels,
         num_batches=sizes.num_batches,
         wider=sizes.wider,
@@ -214,7 +216,7 @@ def measured_generation(sizes: LevelSizes, results: list[Result], evals: int) ->
     )
 
 
-Tried = list[tuple[LevelGeneration, LevelSizes]]
+Tried = list[tuple[LevelTrial, LevelSizes]]
 
 
 def _mends_by_width(method: Method, tried: Tried) -> bool:
@@ -260,8 +262,8 @@ def next_level_sizes(
     allowed = (noise + one.rest) * (MARGIN * tolerance / one.tv_limit) ** 2
     is_width = _mends_by_width(method, tried)
     parts = (
-        Part(noise, 1.0, (1, 2, 4) if now.num_levels > 0 else (1,)),
-        Part(one.rest, 1.0, (1, 2, 4)),
+        ErrorTerm(noise, 1.0, (1, 2, 4) if now.num_levels > 0 else (1,)),
+        ErrorTerm(one.rest, 1.0, (1, 2, 4)),
     )
     evals = np.asarray(one.level_evals, np.float64)
 
@@ -269,8 +271,8 @@ def next_level_sizes(
         if is_width:
             new = now._replace(wider=factors[1] * now.wider)
         else:
-            new = longer(method, now, factors[1])
-        return quieter(now, np.asarray(one.noise_kl), new, noise / factors[0])
+            new = with_more_levels(method, now, factors[1])
+        return with_batches(now, np.asarray(one.noise_kl), new, noise / factors[0])
 
     def cost(factors: tuple[int, ...]) -> float:
         new = larger(factors)
@@ -280,13 +282,13 @@ def next_level_sizes(
 
     first = sum(tried[0][0].level_evals)
     most = min(affordable, ahead * MAX_GROWTH * first)
-    chosen = cheapest(parts, allowed, cost, most)
+    chosen = cheapest_factors(parts, allowed, cost, most)
     new = None if chosen is None else larger(chosen)
     return None if new == now else new
 
 
-def refine_levels(
-    prepares: list[Prepared],
+def search_level_sizes(
+    prepares: list[Preparation],
     run: RunFn,
     method: Method,
     *,
@@ -294,7 +296,7 @@ def refine_levels(
     num_ensembles: int,
     max_total: float,
     tell: Callable[[str], None],
-) -> Refined:
+) -> SearchResult:
     """Grow a composition until the limit of a thrown-away pilot meets the tolerance.
 
     Args:
@@ -307,7 +309,7 @@ def refine_levels(
         tell: called with a line after each generation.
 
     Returns:
-        `Refined`: the generation with the lowest limit.
+        `SearchResult`: the generation with the lowest limit.
 
     Raises:
         ValueError: if the method has no path weights.
@@ -315,18 +317,18 @@ def refine_levels(
     spent = sum(int(max(one.pool.num_evals)) for one in prepares)
     sizes = first_sizes(method)
     tried: Tried = []
-    discarded: list[Result] = []
+    discarded: list[EnsembleResult] = []
 
-    def tell_of(one: LevelGeneration, follows: str) -> None:
-        tell(generation_line(len(tried) - 1, one.tv_limit, MARGIN * tolerance, spent, follows))
+    def tell_of(one: LevelTrial, follows: str) -> None:
+        tell(trial_line(len(tried) - 1, one.tv_limit, MARGIN * tolerance, spent, follows))
 
     while True:
-        own = sized(method, sizes)
+        own = resized(method, sizes)
         results = [run(k, len(tried), one, own) for k, one in enumerate(prepares)]
         counts = [one.info.num_evals for one in results]
         evals = sum(max(int(np.sum(c.logdensity)), int(np.sum(c.gradient))) for c in counts)
         discarded, spent = discarded + results, spent + evals
-        one = measured_generation(sizes, results, evals)
+        one = measured_trial(sizes, results, evals)
         tried.append((one, sizes))
         if one.tv_limit <= MARGIN * tolerance:
             stopped = "met by the pilot"
@@ -351,4 +353,4 @@ def refine_levels(
     best = min(range(len(tried)), key=lambda k: tried[k][0].tv_limit)
     one, sizes = tried[best]
     record = Accuracy(tolerance, one.tv_limit, tuple(t[0] for t in tried), best, stopped)
-    return Refined(list(prepares), sized(method, sizes), discarded, record)
+    return SearchResult(list(prepares), resized(method, sizes), discarded, record)

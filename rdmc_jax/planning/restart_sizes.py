@@ -11,15 +11,21 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from ..draws.plan import Accuracy, Generation
+from ..draws.plan import Accuracy, Trial
 from ..montecarlo.weights import log_mean_exp, tv_limit
-from ..samplers.core import Prepared, Result
-from ..samplers.methods import NUM_PARTICLES, THRESHOLD, Rung, grown_method, paired_method
-from ..samplers.reweighting import grown_pool
-from ..target.flat import inward, ravel_ensemble
+from ..samplers.core import EnsembleResult, Preparation
+from ..samplers.methods import (
+    MEMBERS_AT_STOP,
+    NUM_PARTICLES,
+    RestartSizes,
+    duplicated_restart,
+    restart_from,
+)
+from ..samplers.reweighting import pool_from_draws
+from ..target.flat import ravel_ensemble, to_standard
 from ..types import Pool
 from .defaults import ensemble_evals
-from .tolerance import MARGIN, Part, Refined, RunFn, cheapest, generation_line, growth
+from .tolerance import MARGIN, ErrorTerm, RunFn, SearchResult, cheapest_factors, growth, trial_line
 
 LARGEST = 3.0
 """Of |log(w/Z)| that counts in variances: a few draws of no weight would drown all others."""
@@ -74,7 +80,7 @@ def _factors(now: int, largest: int) -> tuple[int, ...]:
 
 def next_sizes(
     now: Sizes,
-    one: Generation,
+    one: Trial,
     tolerance: float,
     cost: Callable[[Sizes], float],
     affordable: float = math.inf,
@@ -92,31 +98,31 @@ def next_sizes(
     # a pool of one ensemble beside the old one is hardly larger than it
     grown = (1, 4) if now.size == 1 else _factors(now.size, MAX_SIZE)
     warmer = _factors(now.num_temperatures, MAX_TEMPERATURES)
-    parts = (Part(one.pool_variance, 1.0, grown), Part(one.finish_variance, 1.0, warmer))
+    parts = (ErrorTerm(one.pool_variance, 1.0, grown), ErrorTerm(one.finish_variance, 1.0, warmer))
 
     def larger(factors: tuple[int, ...]) -> Sizes:
         return Sizes(now.size * factors[0], now.num_temperatures * factors[1])
 
-    chosen = cheapest(parts, allowed, lambda factors: cost(larger(factors)), affordable)
+    chosen = cheapest_factors(parts, allowed, lambda factors: cost(larger(factors)), affordable)
     return None if chosen is None else larger(chosen)
 
 
-def in_pool_coordinates(prepared: Prepared, result: Result) -> np.ndarray:
+def in_pool_coordinates(prepared: Preparation, result: EnsembleResult) -> np.ndarray:
     """An ensemble's draws as points of the pool, shape (num_particles, dim)."""
     location, scale = jnp.asarray(prepared.location), jnp.asarray(prepared.scale)
-    return np.asarray(inward(location, scale, ravel_ensemble(result.position)))
+    return np.asarray(to_standard(location, scale, ravel_ensemble(result.position)))
 
 
-def refine(
-    prepares: list[Prepared],
+def search_sizes(
+    prepares: list[Preparation],
     run: RunFn,
-    rung: Rung,
+    rung: RestartSizes,
     *,
     tolerance: float,
     num_ensembles: int,
     max_total: float,
     tell: Callable[[str], None],
-) -> Refined:
+) -> SearchResult:
     """Grow pools and temperatures until the limit of a thrown-away pilot meets the tolerance.
 
     Args:
@@ -129,19 +135,19 @@ def refine(
         tell: called with a line after each generation.
 
     Returns:
-        `Refined`: the generation with the lowest limit.
+        `SearchResult`: the generation with the lowest limit.
     """
     num_replicates = len(prepares)
     spent = sum(int(max(one.pool.num_evals)) for one in prepares)
     sizes = Sizes(1, rung.num_temperatures)
     pools = list(prepares)
-    drawn: list[list[Result]] = [[] for _ in prepares]
-    tried: list[tuple[Generation, list[Prepared], Sizes]] = []
+    drawn: list[list[EnsembleResult]] = [[] for _ in prepares]
+    tried: list[tuple[Trial, list[Preparation], Sizes]] = []
     since = 0
 
     def grow(count: int, num_temperatures: int) -> None:
         nonlocal since, spent
-        method = paired_method(rung, sizes.size, num_temperatures)
+        method = duplicated_restart(rung, sizes.size, num_temperatures)
         for replicate, prepared in enumerate(pools):
             for _ in range(count):
                 number = len(drawn[replicate])
@@ -150,8 +156,8 @@ def refine(
                 cost = max(int(np.sum(evals.logdensity)), int(np.sum(evals.gradient)))
                 since, spent = since + cost, spent + cost
 
-    def tell_of(one: Generation, follows: str) -> None:
-        tell(generation_line(len(tried) - 1, one.tv_limit, MARGIN * tolerance, spent, follows))
+    def tell_of(one: Trial, follows: str) -> None:
+        tell(trial_line(len(tried) - 1, one.tv_limit, MARGIN * tolerance, spent, follows))
 
     def missing(now: Sizes, new: Sizes) -> int:
         """Ensembles of each replicate that a pool of the new size still needs."""
@@ -161,8 +167,8 @@ def refine(
         grow(1, sizes.num_temperatures)
         found = measured([np.asarray(results[-1].log_weight) for results in drawn])
         num_pool = pools[0].pool.position.shape[0]
-        one = Generation(
-            num_pool, THRESHOLD * sizes.size, sizes.num_temperatures, *found, evals=since
+        one = Trial(
+            num_pool, MEMBERS_AT_STOP * sizes.size, sizes.num_temperatures, *found, evals=since
         )
         tried.append((one, list(pools), sizes))
         since = 0
@@ -207,10 +213,10 @@ def refine(
     one, chosen, sizes = tried[best]
     record = Accuracy(tolerance, one.tv_limit, tuple(t[0] for t in tried), best, stopped)
     discarded = [result for results in drawn for result in results]
-    return Refined(chosen, grown_method(rung, *sizes), discarded, record)
+    return SearchResult(chosen, restart_from(rung, *sizes), discarded, record)
 
 
-def _pool(first: Prepared, results: list[Result]) -> Pool:
+def _pool(first: Preparation, results: list[EnsembleResult]) -> Pool:
     position = np.concatenate([in_pool_coordinates(first, one) for one in results])
     log_weight = np.concatenate([np.asarray(one.log_weight) for one in results])
-    return grown_pool(first.pool, position, log_weight, NUM_PARTICLES)
+    return pool_from_draws(first.pool, position, log_weight, NUM_PARTICLES)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..draws.plan import Accuracy
-from ..samplers.core import Prepared, Result
+from ..samplers.core import EnsembleResult, Preparation
 from ..samplers.sampler import Method
 
 SLACK = 1.3
@@ -14,7 +14,7 @@ SLACK = 1.3
 last factor of the dearer part often lowers the sum by little, and a generation more costs less."""
 
 
-class Part(NamedTuple):
+class ErrorTerm(NamedTuple):
     """One part of a path's divergence (or of the variance of log w, about twice that)."""
 
     value: float  # now
@@ -22,8 +22,8 @@ class Part(NamedTuple):
     factors: tuple[int, ...]  # by which its size may grow in one generation, 1 among them
 
 
-def cheapest(
-    parts: tuple[Part, ...],
+def cheapest_factors(
+    parts: tuple[ErrorTerm, ...],
     allowed: float,
     cost: Callable[[tuple[int, ...]], float],
     affordable: float,
@@ -41,10 +41,10 @@ def cheapest(
         The cheapest factors that reach ``allowed``; if none does, the cheapest of those that come
         about as near as any (`SLACK`); None if nothing larger is affordable.
 
-    >>> parts = (Part(0.3, 1.0, (1, 2, 4)), Part(0.1, 1.0, (1, 2, 4)))
-    >>> cheapest(parts, 0.2, lambda f: 10 * f[0] + f[1], 1000)  # .3/2 + .1/2
+    >>> parts = (ErrorTerm(0.3, 1.0, (1, 2, 4)), ErrorTerm(0.1, 1.0, (1, 2, 4)))
+    >>> cheapest_factors(parts, 0.2, lambda f: 10 * f[0] + f[1], 1000)  # .3/2 + .1/2
     (2, 2)
-    >>> cheapest(parts, 0.2, lambda f: 10 * f[0] + f[1], 15)  # (1, 4) is hardly better
+    >>> cheapest_factors(parts, 0.2, lambda f: 10 * f[0] + f[1], 15)  # (1, 4) is hardly better
     (1, 2)
     """
     if not all(math.isfinite(part.value) for part in parts):
@@ -68,22 +68,20 @@ MARGIN = 0.9
 """Of the tolerance that the pilot's limit must meet: the reported draws have noise of their own."""
 
 
-RunFn = Callable[[int, int, Prepared, Method], Result]
+RunFn = Callable[[int, int, Preparation, Method], EnsembleResult]
 """``(replicate, number, prepared, method) -> Result``: one ensemble that will be thrown away."""
 
 
-class Refined(NamedTuple):
+class SearchResult(NamedTuple):
     """What the reported run starts from."""
 
-    prepares: list[Prepared]  # of each replicate, with its grown pool
+    prepares: list[Preparation]  # of each replicate, with its grown pool
     method: Method
-    discarded: list[Result]
+    discarded: list[EnsembleResult]
     accuracy: Accuracy
 
 
-def generation_line(
-    number: int, tv_limit: float, wanted: float, num_evals: int, follows: str
-) -> str:
+def trial_line(number: int, tv_limit: float, wanted: float, num_evals: int, follows: str) -> str:
     """What one generation showed, in words.
 
     Args:
@@ -93,7 +91,7 @@ def generation_line(
         num_evals: evaluations so far, pilots included.
         follows: what grows now, or why nothing does.
 
-    >>> generation_line(0, 0.25, 0.09, 50000, "temperatures 16 -> 64")
+    >>> trial_line(0, 0.25, 0.09, 50000, "temperatures 16 -> 64")
     'generation 1: TV limit 0.250 (wanted 0.090), 50,000 evaluations so far; temperatures 16 -> 64'
     """
     return (

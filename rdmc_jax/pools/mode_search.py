@@ -41,7 +41,7 @@ LONG = 30.0
 """Takes the place of the first where there is no curvature, so no Newton step, to go by."""
 
 
-class Local(NamedTuple):
+class LocalGaussian(NamedTuple):
     """Height and curvature at a point, in the coordinates ``x = unit u``."""
 
     x: Array
@@ -53,24 +53,24 @@ class Local(NamedTuple):
     covariance: Array | None  # |H|^{-1}, (dim, dim)
 
 
-def look(logdensity_fn: LogDensityFn, x: Array, rng_key: PRNGKey) -> Local:
+def local_gaussian(logdensity_fn: LogDensityFn, x: Array, rng_key: PRNGKey) -> LocalGaussian:
     """Height, Newton step and Gaussian widths at one point."""
     value, slope = jax.value_and_grad(logdensity_fn)(x)
     at = curvature(logdensity_fn, x, slope, rng_key)
     log_mass = value - half_log_det(at)
-    return Local(
+    return LocalGaussian(
         x, value, newton_step(at, slope), deviations(at), log_mass, at.is_flat, covariance(at)
     )
 
 
-def climb(
+def newton_ascent(
     logdensity_fn: LogDensityFn, x: Array, rng_key: PRNGKey, num_steps: int
-) -> tuple[Local, Array]:
+) -> tuple[LocalGaussian, Array]:
     """Damped Newton steps from one point towards a maximum; what was seen at every step."""
     lengths = jnp.asarray(LENGTHS, x.dtype)
 
-    def body(x: Array, key: PRNGKey) -> tuple[Array, tuple[Local, Array]]:
-        here = look(logdensity_fn, x, key)
+    def body(x: Array, key: PRNGKey) -> tuple[Array, tuple[LocalGaussian, Array]]:
+        here = local_gaussian(logdensity_fn, x, key)
         fractions = lengths.at[0].set(jnp.where(here.is_flat, LONG, lengths[0]))
         tries = x[None, :] + fractions[:, None] * here.newton[None, :]
         values = jax.vmap(logdensity_fn)(tries)
@@ -83,14 +83,14 @@ def climb(
     return seen, jnp.sum(bad)
 
 
-def inside(logdensity_fn: LogDensityFn, position: Array, offset: Array) -> Array:
+def supported_point(logdensity_fn: LogDensityFn, position: Array, offset: Array) -> Array:
     """The farthest of ``position + 4^{-k} offset`` with positive density: supports may be small."""
     tries = position[None, :] + 4.0 ** -jnp.arange(NUM_SHRINKS)[:, None] * offset[None, :]
     tries = tries.astype(position.dtype)
     return tries[jnp.argmax(jnp.isfinite(jax.vmap(logdensity_fn)(tries)))]
 
 
-def bounded(met: Local) -> Local:
+def clip_widths(met: LocalGaussian) -> LocalGaussian:
     """Deviations at most 30 times what is typical, and at most the breadth of what was met.
 
     Where curvature vanishes it says nothing, and on a ridge its rounding would promise masses.
@@ -112,7 +112,7 @@ def bounded(met: Local) -> Local:
     return met._replace(deviation=deviation, log_mass=log_mass, covariance=shape)
 
 
-def crowding(met: Local) -> Array:
+def crowding(met: LocalGaussian) -> Array:
     """Number of points within the Gaussian that the curvature at each point describes."""
 
     def one(x: Array, deviation: Array) -> Array:
@@ -121,7 +121,7 @@ def crowding(met: Local) -> Array:
     return jnp.maximum(jax.lax.map(lambda p: one(*p), (met.x, met.deviation), batch_size=64), 1.0)
 
 
-def log_rank(met: Local) -> Array:
+def log_rank(met: LocalGaussian) -> Array:
     """Log weights that visit modes by the square root of their mass, however many met them.
 
     The square root because masses are rough; modes below ``e^{-MASS_RANGE}`` of the best mass get
@@ -191,7 +191,7 @@ def log_explained(logdensity_fn: LogDensityFn, met: Array, x: Array, rng_key: PR
     return jax.lax.scan(one, nothing, (met, keys))[0]
 
 
-def around(
+def propose_starts(
     rng_key: PRNGKey,
     logdensity_fn: LogDensityFn,
     best: Array,
@@ -249,5 +249,5 @@ def around(
 
 
 def evaluations_of_search(num_new: int, num_candidates: int, num_best: int, per_look: int) -> int:
-    """Evaluations of one call of `around`."""
+    """Evaluations of one call of `propose_starts`."""
     return num_new * num_candidates + min(num_best, NUM_EXPLAINING) * per_look

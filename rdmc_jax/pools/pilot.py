@@ -17,22 +17,22 @@ import jax.numpy as jnp
 from ..montecarlo.kernels import mala, random_walk
 from ..montecarlo.resampling import systematic
 from ..montecarlo.tilted import Tilted, adapted, retarget, tilted_logdensity
-from ..target.flat import inward, log_det, outward, standardised
+from ..target.flat import from_standard, log_det, standardised, to_standard
 from ..types import Array, Evaluations, LogDensityFn, PRNGKey, memoised
 from .curvature import average_factor, products_per_point
 from .mode_search import (
     NUM_EXPLAINING,
     NUM_SHRINKS,
-    Local,
+    LocalGaussian,
     affordable,
-    around,
-    bounded,
-    climb,
+    clip_widths,
     evaluations_of_search,
     evaluations_per_climb,
-    inside,
+    local_gaussian,
     log_rank,
-    look,
+    newton_ascent,
+    propose_starts,
+    supported_point,
 )
 from .pool import deviation_of
 from .tempering import Tempering, temper
@@ -97,13 +97,13 @@ def climbing_pilot(
     ) -> Pilot:
         dim, dtype = position.shape[0], position.dtype
         look_key, start_key, round_key, choose_key, chain_key = jax.random.split(rng_key, 5)
-        first = look(logdensity_fn, position, look_key)
+        first = local_gaussian(logdensity_fn, position, look_key)
         # a flat spot has no curvature to measure a length by: the size of the position is a guess
         guess = jnp.where(first.deviation < 1e10, first.deviation, 1 + jnp.abs(position))
         reach = 2.0 ** jnp.linspace(-1.0, 12.0, num_starts, dtype=dtype)
         noise = jax.random.normal(start_key, (num_starts, dim), dtype)
         offsets = (reach[:, None] * guess[None, :] * noise).at[0].set(0.0)
-        starts = jax.vmap(lambda offset: inside(logdensity_fn, position, offset))(offsets)
+        starts = jax.vmap(lambda offset: supported_point(logdensity_fn, position, offset))(offsets)
         if known is not None:
             # all join the pool, but climbing is dear: a thinned set of them will do
             thinned = known[:: -(-2 * known.shape[0] // num_starts)].astype(dtype)
@@ -111,26 +111,26 @@ def climbing_pilot(
         kept = jnp.asarray(sorted({min(s, num_climbs) - 1 for s in SNAPSHOTS} | {num_climbs - 1}))
         num_continued = int(CONTINUED * num_starts)
 
-        def one_round(starts: Array, step: Any) -> tuple[Array, tuple[Local, Array]]:
+        def one_round(starts: Array, step: Any) -> tuple[Array, tuple[LocalGaussian, Array]]:
             key, is_last = step
             climb_key, best_key, order_key, new_key = jax.random.split(key, 4)
             keys = jax.random.split(climb_key, num_starts)
             seen, bad = jax.lax.map(
-                lambda one: climb(logdensity_fn, one[0], one[1], num_climbs),
+                lambda one: newton_ascent(logdensity_fn, one[0], one[1], num_climbs),
                 (starts, keys),
                 batch_size=max(1, SIDE_BY_SIDE // products_per_point(dim)),
             )
             met = jax.tree.map(
                 lambda leaf: jnp.take(leaf, kept, axis=1).reshape(-1, *leaf.shape[2:]), seen
             )
-            met = bounded(met)
+            met = clip_widths(met)
             chosen = systematic(best_key, log_rank(met), num_starts)
             chosen = jax.random.permutation(order_key, chosen)
             best, width = met.x[chosen], met.deviation[chosen]
             new, missed = jax.lax.cond(
                 is_last,
                 lambda: (best[num_continued:], jnp.zeros((), jnp.int32)),
-                lambda: around(
+                lambda: propose_starts(
                     new_key,
                     logdensity_fn,
                     best,
@@ -145,7 +145,7 @@ def climbing_pilot(
         is_last = jnp.arange(num_rounds) == num_rounds - 1
         rounds = (jax.random.split(round_key, num_rounds), is_last)
         _, (met, bad) = jax.lax.scan(one_round, starts, rounds)
-        met = bounded(jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), met))
+        met = clip_widths(jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), met))
         begin = jax.tree.map(
             lambda leaf: leaf[systematic(choose_key, log_rank(met), num_chains)], met
         )
@@ -210,7 +210,11 @@ def _geometric_mean(deviation: Array) -> Array:
 
 
 def _spread(
-    rng_key: PRNGKey, logdensity_fn: LogDensityFn, begin: Local, shape: Array, num_steps: int
+    rng_key: PRNGKey,
+    logdensity_fn: LogDensityFn,
+    begin: LocalGaussian,
+    shape: Array,
+    num_steps: int,
 ) -> tuple[Array, Array, Array]:
     """MALA from each point, in the average shape times the point's own deviations.
 
@@ -219,7 +223,7 @@ def _spread(
     num_chains, dim = begin.x.shape
     center = jnp.mean(begin.x, axis=0)
     target = standardised(logdensity_fn, center, shape)
-    first = inward(center, shape, begin.x)
+    first = to_standard(center, shape, begin.x)
     if begin.covariance is None:
         own = begin.deviation / shape[None, :]
     else:
@@ -249,7 +253,7 @@ def _spread(
     keys = jax.random.split(rng_key, num_steps)
     (state, _), bad = jax.lax.scan(body, (jax.vmap(start)(first, own), first_step), keys)
     end = jax.vmap(lambda x, unit, s: retarget(s, local(x, unit), user))(first, own, state)
-    points = outward(center, shape, end.position)
+    points = from_standard(center, shape, end.position)
     return points, end.logdensity - log_det(shape), jnp.sum(bad)
 
 

@@ -59,14 +59,14 @@ def fixed_pool(position: Array, log_weight: Array | None = None) -> Pool:
     zero = jnp.zeros((), jnp.int32)
     count = position.shape[0]
     weight = jnp.zeros(count, position.dtype) if log_weight is None else log_weight
-    origin, unmeasured = jnp.zeros(count, jnp.int32), jnp.zeros((), position.dtype)
-    return Pool(position, weight, Evaluations(zero, zero), zero, origin, unmeasured)
+    source, unmeasured = jnp.zeros(count, jnp.int32), jnp.zeros((), position.dtype)
+    return Pool(position, weight, Evaluations(zero, zero), zero, source, unmeasured)
 
 
 def as_known(pool: Pool) -> Pool:
     """The pool with its costs set to zero, because they were counted before."""
     free = fixed_pool(pool.position, pool.log_weight)
-    return free._replace(origin=pool.origin, coarsest=pool.coarsest)
+    return free._replace(source=pool.source, largest_useful_noise=pool.largest_useful_noise)
 
 
 def pool_of(
@@ -144,7 +144,7 @@ def known_points() -> PoolGenerator:
 def union(*generators: PoolGenerator) -> PoolGenerator:
     """All points of several pools, which see different things; each keeps its weights.
 
-    Each generator numbers its points (``origin``), so that a run can tell what which of them saw.
+    Each generator numbers its points (``source``), so that a run can tell what which of them saw.
 
     Args:
         generators: pool generators.
@@ -161,7 +161,7 @@ def union(*generators: PoolGenerator) -> PoolGenerator:
             jnp.concatenate([pool.log_weight for pool in pools]),
             jax.tree.map(lambda *counts: sum(counts), *(pool.num_evals for pool in pools)),
             sum((pool.num_nonfinite for pool in pools), jnp.zeros((), jnp.int32)),
-            jnp.concatenate([jnp.full_like(pool.origin, k) for k, pool in enumerate(pools)]),
+            jnp.concatenate([jnp.full_like(pool.source, k) for k, pool in enumerate(pools)]),
             jnp.zeros((), pools[0].position.dtype),
         )
 

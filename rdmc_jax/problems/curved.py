@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .problem import Problem, constant, factory, frozen, log_integral, quantile_fn
+from .problem import Problem, constant, frozen, log_integral, memoised_problem, quantile_fn
 
 
-@factory
+@memoised_problem
 def rosenbrock() -> Problem:
     """Return Rosenbrock's valley ``exp(-(100 (x_2 - x_1²)² + (1 - x_1)²)/20)`` in the plane.
 
@@ -43,7 +43,7 @@ def rosenbrock() -> Problem:
     )
 
 
-@factory
+@memoised_problem
 def bananas() -> Problem:
     """Return two parabolas that cross, of mass 1/3 (opening down) and 2/3 (opening up).
 
@@ -95,7 +95,7 @@ def bananas() -> Problem:
     )
 
 
-@factory
+@memoised_problem
 def funnel(dim: int = 10, variance: float = 3.0) -> Problem:
     """Return Neal's funnel: ``x_1 ~ N(0, variance)`` and ``x_i | x_1 ~ N(0, exp(x_1))``.
 
@@ -134,7 +134,7 @@ def funnel(dim: int = 10, variance: float = 3.0) -> Problem:
     )
 
 
-@factory
+@memoised_problem
 def rings() -> Problem:
     """Return four concentric rings: radius ~ 1/4 sum_k N(k, .15^2), k = 1..4, uniform angle.
 
@@ -183,7 +183,7 @@ def rings() -> Problem:
     )
 
 
-@factory
+@memoised_problem
 def shells(dim: int = 2) -> Problem:
     """Return two thin spherical shells under a uniform prior on ``[-6, 6]^dim``.
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .problem import Problem, constant, factory, frozen, log_integral, quantile_fn
+from .problem import Problem, constant, frozen, log_integral, memoised_problem, quantile_fn
 
 TIMES = frozen((0.0, 49.452, 95.393, 127.587, 190.408))
 
@@ -30,7 +30,7 @@ LOG_PERIOD_LOW, LOG_PERIOD_HIGH = math.log(8.0), math.log(512.0)
 NUM_CELLS = 2**15
 
 
-@factory
+@memoised_problem
 def exoplanet() -> Problem:
     """Return the posterior of a circular orbit given five radial velocities (km/s, days).
 

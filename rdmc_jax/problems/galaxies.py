@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .problem import Problem, constant, factory, frozen
+from .problem import Problem, constant, frozen, memoised_problem
 
 # The 78th value, 26960 km/s, is the misprint (of 26690) in Chib's version of the data, which all
 # published normalisers use.
@@ -30,7 +30,7 @@ GALAXY_VELOCITIES = frozen([float(value) / 1000.0 for value in _KILOMETRES_PER_S
 LOG_NORMALIZERS = {(2, True): -239.762, (3, True): -226.812, (3, False): -226.793}
 
 
-@factory
+@memoised_problem
 def galaxy(num_components: int = 3, equal_variances: bool = True) -> Problem:
     """Return the posterior of a Gaussian mixture for 82 galaxy velocities.
 
@@ -113,7 +113,7 @@ def ordering(values: jax.Array) -> jax.Array:
     return jnp.sum(digits * place)
 
 
-@factory
+@memoised_problem
 def mixture_posterior(num_components: int = 3) -> Problem:
     """Return the posterior of the means of an equal-weight mixture of unit Gaussians.
 

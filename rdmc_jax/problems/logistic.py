@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .problem import Problem, constant, factory
+from .problem import Problem, constant, memoised_problem
 
 INTERCEPT_SCALE = 2.5
 
@@ -34,7 +34,7 @@ def breast_cancer() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return feature[~held_out], label[~held_out], feature[held_out], label[held_out]
 
 
-@factory
+@memoised_problem
 def logistic() -> Problem:
     """Return logistic regression of the breast-cancer table: 30 weights and an intercept.
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .problem import Problem, constant, factory, frozen
+from .problem import Problem, constant, frozen, memoised_problem
 
 
 def gaussian_mixture(
@@ -97,7 +97,7 @@ def _gaussian(name: str, mean: np.ndarray, covariance: np.ndarray) -> Problem:
     return problem._replace(mode_fn=None, mode_weights=None)
 
 
-@factory
+@memoised_problem
 def gaussian(dim: int = 2) -> Problem:
     """Return N(0, I), normalised.
 
@@ -111,7 +111,7 @@ def gaussian(dim: int = 2) -> Problem:
     return _gaussian(f"gaussian(dim={dim})", np.zeros(dim), np.eye(dim))
 
 
-@factory
+@memoised_problem
 def gaussian_scales(scales: tuple[float, ...] = (1e-3, 1.0, 1e3), offset: float = 100.0) -> Problem:
     """Return independent Gaussians of very different width, far from the origin, normalised.
 
@@ -133,7 +133,7 @@ def gaussian_scales(scales: tuple[float, ...] = (1e-3, 1.0, 1e3), offset: float 
     return _gaussian(name, mean, np.diag(scale**2))
 
 
-@factory
+@memoised_problem
 def gaussian_rotated(dim: int = 8, condition_number: float = 1e4) -> Problem:
     """Return a centred Gaussian whose principal axes are not the coordinates, normalised.
 
@@ -170,7 +170,7 @@ def _require_committed(argument: str, value: int, table: dict[str, Any]) -> None
         )
 
 
-@factory
+@memoised_problem
 def gmm4() -> Problem:
     """Return four correlated Gaussians in the plane with weights .1, .2, .3, .4.
 
@@ -195,7 +195,7 @@ def gmm4() -> Problem:
     )
 
 
-@factory
+@memoised_problem
 def gmm8() -> Problem:
     """Return eight equal Gaussians of variance .7 on the circle of radius 10.
 
@@ -216,7 +216,7 @@ def gmm8() -> Problem:
     )
 
 
-@factory
+@memoised_problem
 def gmm40(dim: int = 2) -> Problem:
     """Return forty equal unit-variance Gaussians with means drawn once from ``[-40, 40]^dim``.
 
@@ -246,7 +246,7 @@ def gmm40(dim: int = 2) -> Problem:
     )
 
 
-@factory
+@memoised_problem
 def two_modes(dim: int = 2) -> Problem:
     """Return 2/3 N(-2/3 1, .05 I) + 1/3 N(4/3 1, .05 I): the mode distance grows with ``dim``.
 
@@ -268,7 +268,7 @@ def two_modes(dim: int = 2) -> Problem:
     )
 
 
-@factory
+@memoised_problem
 def unequal_mixture(dim: int = 8) -> Problem:
     """Return five rotated Gaussians of unequal weight, width and orientation, far apart.
 
@@ -295,7 +295,7 @@ def unequal_mixture(dim: int = 8) -> Problem:
     )
 
 
-@factory
+@memoised_problem
 def spike_slab(dim: int = 2) -> Problem:
     """Return 1/2 N(0, I) + 1/2 N(m, .05 I) with m = 4 (1, ..., 1) / sqrt(dim).
 
@@ -332,7 +332,7 @@ def spike_slab(dim: int = 2) -> Problem:
     )
 
 
-@factory
+@memoised_problem
 def separation(distance: float = 8.0) -> Problem:
     """Return three unit-variance Gaussians on a triangle of side ``distance``, in the plane.
 

@@ -38,7 +38,7 @@ class Problem(NamedTuple):
     reference: str
 
 
-def factory(function: Callable[Parameters, Problem]) -> Callable[Parameters, Problem]:
+def memoised_problem(function: Callable[Parameters, Problem]) -> Callable[Parameters, Problem]:
     """Make equal calls return the identical problem, so that compiled programs are found again.
 
     ``functools.cache`` alone would tell ``f(2)`` from ``f(dim=2)``. The default precision is part

@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .problem import Problem, constant, factory, frozen, log_integral, quantile_fn
+from .problem import Problem, constant, frozen, log_integral, memoised_problem, quantile_fn
 
 # More modes than this are counted by mode_fn but not tabulated.
 MAX_TABULATED_PAIRS = 16
 
 
-@factory
+@memoised_problem
 def many_well(num_pairs: int = 16) -> Problem:
     """Return a product of double wells: ``2^num_pairs`` modes of exactly known weight.
 
@@ -73,7 +73,7 @@ def many_well(num_pairs: int = 16) -> Problem:
     )
 
 
-@factory
+@memoised_problem
 def eggbox() -> Problem:
     """Return the eggbox: ``log L = (2 + cos(x/2) cos(y/2))^5``, uniform prior on [0, 10 pi]^2.
 
@@ -159,7 +159,7 @@ HALF_RANGE = 3.0
 NUM_EIGENVALUES = 40
 
 
-@factory
+@memoised_problem
 def phi4_chain(num_sites: int = 16) -> Problem:
     """Return the periodic phi^4 chain, ``exp(-S)`` unnormalised.
 

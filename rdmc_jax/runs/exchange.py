@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..samplers.core import Prepared
-from ..target.flat import inward, outward
+from ..samplers.core import Preparation
+from ..target.flat import from_standard, to_standard
 from ..types import Array
 
 NUM_JUDGED = 512
@@ -39,7 +39,7 @@ SMALL = 0.1
 are short, and on thin rings 8 % of the weight lie in clumps where the other pool has few."""
 
 
-def lacked(own: Prepared, other: Prepared) -> float:
+def missing_share(own: Preparation, other: Preparation) -> float:
     """Share of the weight of another replicate's pool where the own one has almost no members.
 
     Args:
@@ -74,14 +74,14 @@ def _squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.sum(x**2, axis=1)[:, None] + np.sum(y**2, axis=1)[None, :] - 2 * x @ y.T
 
 
-def _inside(own: Prepared, other: Prepared) -> Array:
+def _inside(own: Preparation, other: Preparation) -> Array:
     """The members of another pool in the own coordinates."""
     location, scale = jnp.asarray(other.location), jnp.asarray(other.scale)
-    x = outward(location, scale, jnp.asarray(other.pool.position))
-    return inward(jnp.asarray(own.location), jnp.asarray(own.scale), x)
+    x = from_standard(location, scale, jnp.asarray(other.pool.position))
+    return to_standard(jnp.asarray(own.location), jnp.asarray(own.scale), x)
 
 
-def both(own: Prepared, other: Prepared) -> Prepared:
+def joined_pool(own: Preparation, other: Preparation) -> Preparation:
     """The own preparation with the members of another pool too, each pool with half the weight.
 
     Its evaluations stay the own ones: those of the other pool are counted where they were made.
@@ -89,25 +89,25 @@ def both(own: Prepared, other: Prepared) -> Prepared:
     pool, extra = own.pool, other.pool
     shares = [jax.nn.log_softmax(jnp.asarray(one.log_weight)) for one in (pool, extra)]
     position = jnp.concatenate([jnp.asarray(pool.position), _inside(own, other)])
-    origin = jnp.concatenate([jnp.asarray(pool.origin), jnp.asarray(extra.origin)])
-    joined = pool._replace(position=position, log_weight=jnp.concatenate(shares), origin=origin)
+    source = jnp.concatenate([jnp.asarray(pool.source), jnp.asarray(extra.source)])
+    joined = pool._replace(position=position, log_weight=jnp.concatenate(shares), source=source)
     return own._replace(pool=jax.device_get(joined))
 
 
-def shared(prepares: list[Prepared]) -> tuple[list[Prepared], tuple[str, ...]]:
+def exchange_pools(prepares: list[Preparation]) -> tuple[list[Preparation], tuple[str, ...]]:
     """Each replicate with the pool of that of the next three which saw most of what it lacks.
 
     Args:
         prepares: of all replicates.
 
     Returns:
-        Preparations, the same where nothing is lacking, and a sentence for each that is not.
+        Preparations, the same where nothing is missing, and a sentence for each other one.
     """
     found, said = list(prepares), []
     for k, own in enumerate(prepares):
         others = [(k + 1 + j) % len(prepares) for j in range(min(len(prepares) - 1, NUM_COMPARED))]
-        lack, most = max(((lacked(own, prepares[j]), j) for j in others), default=(0.0, k))
+        lack, most = max(((missing_share(own, prepares[j]), j) for j in others), default=(0.0, k))
         if lack > SMALL:
-            found[k] = both(own, prepares[most])
+            found[k] = joined_pool(own, prepares[most])
             said.append(f"replicate {k} lacked {lack:.0%} of what replicate {most} saw")
     return found, tuple(said)

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..montecarlo.weights import relative_weights, weight_ess
-from ..planning.defaults import choose_rung, default_pilot, make_plan
-from ..planning.forecast import NUM_POINTS, Foresight, Measurement, PilotMeasured, forecast
+from ..planning.defaults import choose_sizes, default_pilot
+from ..planning.defaults import plan as make_plan
+from ..planning.forecast import NUM_POINTS, Foresight, Measurement, PilotMeasured, extrapolated
 from ..planning.restart_sizes import measured
 from ..planning.smoothness import (
     NUM_COARSE,
@@ -21,12 +22,12 @@ from ..planning.smoothness import (
 )
 from ..planning.theory import check_probability, theory_plan
 from ..planning.tolerance import check_tolerance
-from ..samplers.methods import paired_method
-from ..target.checks import checked_target, typed_key, whole
-from ..target.flat import bind, dimension, inward, ravel_ensemble, standardised
+from ..samplers.methods import duplicated_restart
+from ..target.checks import as_count, checked_target, typed_key
+from ..target.flat import bind, dimension, ravel_ensemble, standardised, to_standard
 from ..types import Array, ArrayTree, LogDensityFn, PRNGKey
 from .checkpoint import nowhere
-from .run import DISCARDED, check_prepared, pilot_shape, stages
+from .run import DISCARDED, bound_programs, check_prepared, pilot_shape
 
 
 @functools.partial(jax.jit, static_argnames="logdensity_fn")
@@ -42,11 +43,11 @@ def _spectrum(
     density = bind(logdensity_fn, position, data).logdensity_fn
     pair_key, vector_key = jax.random.split(rng_key)
     between = valleys(density, points, jax.random.permutation(pair_key, points))
-    points = inward(location, scale, jnp.concatenate([points, between]))
+    points = to_standard(location, scale, jnp.concatenate([points, between]))
     return spectrum(vector_key, standardised(density, location, scale), points)
 
 
-def plan(
+def forecast(
     rng_key: PRNGKey,
     logdensity_fn: LogDensityFn,
     position: ArrayTree,
@@ -88,7 +89,7 @@ def plan(
     Not a certificate. The pilot's numbers hold for what it saw; one ensemble cannot show how pools
     differ, which is what replicates of a run are for.
 
-    >>> plan(jax.random.key(0), lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(1), tolerance=2.0)
+    >>> forecast(jax.random.key(0), lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(1), tolerance=2.0)
     Traceback (most recent call last):
     ValueError: tolerance=2.0 must lie between 0 and 1: it is a total variation distance. ...
 
@@ -98,7 +99,7 @@ def plan(
         raise TypeError("tolerance must be a number in (0, 1), but got None. 0.1 is usual.")
     check_tolerance(tolerance, None)
     check_probability("failure", failure)
-    num_samples = whole(num_samples)
+    num_samples = as_count(num_samples)
     key = typed_key(rng_key)
     position, known, can_climb = checked_target(logdensity_fn, position, data, known_positions)
     dim = dimension(position)
@@ -111,7 +112,7 @@ def plan(
         has_gradient=can_climb,
         has_tolerance=True,
     )
-    rung, _ = choose_rung(
+    rung, _ = choose_sizes(
         dim,
         num_samples,
         static.num_replicates,
@@ -123,10 +124,10 @@ def plan(
     replicate_key = jax.random.fold_in(key, 0)
     prepare_key = jax.random.fold_in(replicate_key, 0)
     run_key = jax.random.fold_in(jax.random.fold_in(replicate_key, DISCARDED), 0)
-    programs = stages(logdensity_fn, position, data, known, mesh=None, store=nowhere)
+    programs = bound_programs(logdensity_fn, position, data, known, mesh=None, store=nowhere)
     prepared = programs.prepare("", prepare_key, pilot_shape(static))
     check_prepared(prepared)
-    method = paired_method(rung, 1, rung.num_temperatures)
+    method = duplicated_restart(rung, 1, rung.num_temperatures)
     result = programs.ensembles([""], run_key[None], prepared, method)[0]
     log_weight = np.where(np.isnan(result.log_weight), -np.inf, result.log_weight)
     x = np.asarray(ravel_ensemble(result.position))
@@ -155,7 +156,7 @@ def plan(
         num_evals += 2 * NUM_POINTS * (2 * products_of_spectrum() + NUM_COARSE + NUM_FINE)
     num_pool = int(prepared.pool.position.shape[0])
     measurement = Measurement(*measured([log_weight]))
-    ahead = forecast(
+    ahead = extrapolated(
         measurement,
         rung,
         tolerance=tolerance,

@@ -11,10 +11,10 @@ import numpy as np
 
 from ..draws.findings import LOW_ESS, LOW_ESS_SHARE
 from ..montecarlo.weights import log_mean_exp, log_normalizer_error, weight_ess
-from ..planning.defaults import default_pilot, make_plan
-from ..samplers.core import Plan, Result, ensemble, prepare
+from ..planning import defaults
+from ..samplers.core import EnsembleResult, Plan, ensemble, prepare
 from ..samplers.sampler import Method, check_method
-from ..target.checks import checked_example, has_gradient, listed, typed_key, whole
+from ..target.checks import as_count, checked_example, has_gradient, shown, typed_key
 from ..target.flat import dimension
 from ..types import Array, ArrayTree, Evaluations, Finding, LogDensityFn, PRNGKey, RDMCWarning
 
@@ -55,7 +55,7 @@ class ManyDraws:
             return []
         text = (
             f"{low.size} of {ess.size} data sets have too few effective draws (the worst "
-            f"{np.min(ess):.0f} of {num}): {listed(low)}. Run sample() on each of these."
+            f"{np.min(ess):.0f} of {num}): {shown(low)}. Run sample() on each of these."
         )
         return [Finding("R103", text)]
 
@@ -69,7 +69,7 @@ class ManyDraws:
 
 def _one(
     rng_key: PRNGKey, logdensity_fn: LogDensityFn, position: ArrayTree, data: Any, plan: Plan
-) -> tuple[Result, Evaluations, Array]:
+) -> tuple[EnsembleResult, Evaluations, Array]:
     """Pilot and all ensembles of one data set, their draws joined; and what they cost."""
     prepare_key, run_key = jax.random.split(rng_key)
     prepared = prepare(prepare_key, logdensity_fn, position, data, None, plan=plan)
@@ -90,7 +90,7 @@ def _one(
 @functools.partial(jax.jit, static_argnames=("logdensity_fn", "plan"))
 def _several(
     rng_keys: PRNGKey, logdensity_fn: LogDensityFn, position: ArrayTree, data: Any, *, plan: Plan
-) -> tuple[Result, Evaluations, Array]:
+) -> tuple[EnsembleResult, Evaluations, Array]:
     return jax.vmap(lambda key, one: _one(key, logdensity_fn, position, one, plan))(rng_keys, data)
 
 
@@ -143,15 +143,17 @@ def sample_many(
 
     >>> import rdmc_jax as rj
     >>> density = lambda x, data: -0.5 * jnp.sum((x - data) ** 2)
-    >>> small = rj.rdmc(rj.gaussian(num_particles=64),
-    ...     rj.levels(rj.log_snr_grid(3), rj.importance(num_samples=8)), rj.gaussian_finish())
+    >>> small = rj.rdmc(rj.samplers.gaussian_start(num_particles=64),
+    ...     rj.samplers.levels(
+    ...         rj.diffusion.log_snr_grid(3), rj.estimators.importance(num_samples=8)),
+    ...     rj.samplers.gaussian_finish())
     >>> draws = sample_many(jax.random.key(0), density, jnp.zeros(1), jnp.array([3.0, -20.0]),
     ...                     num_samples=50, method=small)
     >>> len(draws), draws[1].position.shape
     (2, (50, 1))
     """
     check_method(method, max_evals)
-    key, num_samples, num = typed_key(rng_key), whole(num_samples), _num_datasets(data)
+    key, num_samples, num = typed_key(rng_key), as_count(num_samples), _num_datasets(data)
     if chunk_size is None:
         chunk_size = 1 if jax.default_backend() == "cpu" else 32
     if chunk_size < 1:
@@ -159,13 +161,13 @@ def sample_many(
     data = jax.tree.map(jnp.asarray, data)
     position = checked_example(logdensity_fn, position, data, is_many=True)
     can_climb = has_gradient(logdensity_fn, position, data, is_many=True)
-    plan = make_plan(
+    plan = defaults.plan(
         dim=dimension(position),
         num_samples=num_samples,
         num_replicates=1,
         method=method,
         max_evals=max_evals,
-        pilot=default_pilot(can_climb),
+        pilot=defaults.default_pilot(can_climb),
         has_gradient=can_climb,
     )
     size = min(chunk_size, num)

@@ -21,15 +21,15 @@ from ..montecarlo.weights import (
     tv_bound,
     tv_limit,
 )
-from ..planning.defaults import chosen_method
-from ..planning.tolerance import Refined, RunFn
-from ..samplers.core import Plan, Prepared, Result, ensemble, prepare
+from ..planning.defaults import more_temperatures
+from ..planning.tolerance import RunFn, SearchResult
+from ..samplers.core import EnsembleResult, Plan, Preparation, ensemble, prepare
 from ..samplers.sampler import Method
-from ..target.flat import inward, ravel_ensemble
+from ..target.flat import ravel_ensemble, to_standard
 from ..types import ArrayTree, Evaluations, LogDensityFn, PRNGKey
 from .checkpoint import Checkpoint, nowhere, open_checkpoint
 from .devices import collected, dealt, replicated, spread, vmapped_over
-from .exchange import shared
+from .exchange import exchange_pools
 from .progress import reporter
 
 _prepare = jax.jit(prepare, static_argnames=("logdensity_fn", "plan"))
@@ -41,11 +41,11 @@ def _ensembles(
     logdensity_fn: LogDensityFn,
     position: ArrayTree,
     data: Any,
-    prepared: Prepared,
+    prepared: Preparation,
     *,
     method: Method,
     mesh: Mesh | None = None,
-) -> Result:
+) -> EnsembleResult:
     """Several ensembles of one replicate side by side."""
     placed = spread(method, mesh)
     results = vmapped_over(mesh)(
@@ -54,16 +54,16 @@ def _ensembles(
     return collected(results, mesh)
 
 
-class Stages(NamedTuple):
+class Programs(NamedTuple):
     """The programs of a run, bound to its density; results are on the host."""
 
-    prepare: Callable[[str, PRNGKey, Plan], Prepared]
+    prepare: Callable[[str, PRNGKey, Plan], Preparation]
     """``(name, rng_key, plan)``"""
-    ensembles: Callable[[list[str], PRNGKey, Prepared, Method], list[Result]]
+    ensembles: Callable[[list[str], PRNGKey, Preparation, Method], list[EnsembleResult]]
     """``(names, rng_keys, prepared, method)``: one for each name and key"""
 
 
-def stages(
+def bound_programs(
     logdensity_fn: LogDensityFn,
     position: ArrayTree,
     data: Any,
@@ -71,7 +71,7 @@ def stages(
     *,
     mesh: Mesh | None,
     store: Checkpoint,
-) -> Stages:
+) -> Programs:
     """Bind the programs to a density.
 
     Args:
@@ -83,12 +83,12 @@ def stages(
         store: where finished parts are looked up and kept, by name.
 
     Returns:
-        `Stages`. A part that is loaded has the bits of the one that was made; so the programs are
+        `Programs`. A part that is loaded has the bits of the one that was made; so the programs are
         given arrays of the host in both cases.
     """
     own, dataset, points = replicated((position, data, known), mesh)
 
-    def prepare_one(name: str, rng_key: PRNGKey, plan: Plan) -> Prepared:
+    def prepare_one(name: str, rng_key: PRNGKey, plan: Plan) -> Preparation:
         arguments = (replicated(rng_key, mesh), logdensity_fn, own, dataset, points)
         origin = store.origin(plan)
         found = store.load(name, origin, lambda: _prepare.eval_shape(*arguments, plan=plan))
@@ -98,12 +98,12 @@ def stages(
         return found
 
     def several(
-        names: list[str], rng_keys: PRNGKey, prepared: Prepared, method: Method
-    ) -> list[Result]:
+        names: list[str], rng_keys: PRNGKey, prepared: Preparation, method: Method
+    ) -> list[EnsembleResult]:
         keys = dealt(rng_keys, mesh)
         arguments = (keys, logdensity_fn, own, dataset, replicated(prepared, mesh))
 
-        def shapes() -> Result:
+        def shapes() -> EnsembleResult:
             found = _ensembles.eval_shape(*arguments, method=method, mesh=mesh)
             return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), found)
 
@@ -120,7 +120,7 @@ def stages(
             store.save(name, origin, result)
         return results
 
-    return Stages(prepare_one, several)
+    return Programs(prepare_one, several)
 
 
 def shares_of(num_samples: int, plan: Plan) -> list[int]:
@@ -137,26 +137,27 @@ def shares_of(num_samples: int, plan: Plan) -> list[int]:
 
 
 def _coverage(
-    position: ArrayTree, log_weight: np.ndarray, replicate: np.ndarray, prepares: list[Prepared]
+    position: ArrayTree, log_weight: np.ndarray, replicate: np.ndarray, prepares: list[Preparation]
 ) -> Coverage:
     """Of the generators of the pools, averaged over the replicates that have draws."""
     x = ravel_ensemble(position)
     found = []
     for label in np.unique(replicate):
         one, is_own = prepares[label], replicate == label
-        u = np.asarray(inward(one.location, one.scale, x[is_own]))
+        u = np.asarray(to_standard(one.location, one.scale, x[is_own]))
         w = relative_weights(log_weight[is_own])
         pool = one.pool
-        found.append(coverage(u, w / np.sum(w), pool.position, pool.log_weight, pool.origin))
+        found.append(coverage(u, w / np.sum(w), pool.position, pool.log_weight, pool.source))
     return Coverage(
-        np.mean([one.unseen for one in found], axis=0), float(np.mean([one.alone for one in found]))
+        np.mean([one.missed_by_source for one in found], axis=0),
+        float(np.mean([one.seen_by_one_source for one in found])),
     )
 
 
 def assemble(
-    parts: list[tuple[int, Result]],
-    prepares: list[Prepared],
-    discarded: list[Result],
+    parts: list[tuple[int, EnsembleResult]],
+    prepares: list[Preparation],
+    discarded: list[EnsembleResult],
     num_samples: int,
     plan: Plan,
     complete: bool,
@@ -222,22 +223,22 @@ def assemble(
         seconds=seconds,
         largest_logdensity=largest,
         coverage=seen,
-        num_broken=int(np.sum(broken)),
+        num_nan_weights=int(np.sum(broken)),
     )
 
 
-class Refiner(NamedTuple):
+class SizeSearch(NamedTuple):
     """Makes better pools and a method out of the first ones, by ensembles that are thrown away."""
 
     tolerance: float
-    refine: Callable[[list[Prepared], RunFn, Callable[[str], None]], Refined]
+    refine: Callable[[list[Preparation], RunFn, Callable[[str], None]], SearchResult]
 
 
 DISCARDED = 2**32 - 1
 """Folded into the key of the first replicate for the ensemble that decides the budget."""
 
 
-def check_prepared(prepared: Prepared) -> None:
+def check_prepared(prepared: Preparation) -> None:
     """Check what a pilot found.
 
     Raises:
@@ -254,7 +255,9 @@ def check_prepared(prepared: Prepared) -> None:
 
 def pilot_shape(plan: Plan) -> Plan:
     """A plan without what is no part of the pilot's program, so that it compiles once."""
-    return plan._replace(num_replicates=0, num_ensembles=0, reason="", max_evals=None, richer=())
+    return plan._replace(
+        num_replicates=0, num_ensembles=0, reason="", max_evals=None, with_more_temperatures=()
+    )
 
 
 def _chunks(num_ensembles: int, num_particles: int, chunk_size: int | None) -> int:
@@ -272,7 +275,7 @@ def run_plan(
     *,
     data: Any = None,
     known: ArrayTree | None = None,
-    refined: Refiner | None = None,
+    refined: SizeSearch | None = None,
     chunk_size: int | None = None,
     mesh: Mesh | None = None,
     progress: bool = False,
@@ -289,9 +292,9 @@ def run_plan(
     """
     begin = time.perf_counter()
     side = _chunks(plan.num_ensembles, plan.num_particles, chunk_size)
-    parts: list[tuple[int, Result]] = []
-    prepares: list[Prepared] = []
-    discarded: list[Result] = []
+    parts: list[tuple[int, EnsembleResult]] = []
+    prepares: list[Preparation] = []
+    discarded: list[EnsembleResult] = []
     shape = pilot_shape(plan)
     complete = True
     store = nowhere
@@ -299,26 +302,28 @@ def run_plan(
         config = {"num_samples": num_samples, "known_positions": known, "plan": plan}
         config["tolerance"] = None if refined is None else refined.tolerance
         store = open_checkpoint(checkpoint, key, logdensity_fn, position, data, config)
-    programs = stages(logdensity_fn, position, data, known, mesh=mesh, store=store)
+    programs = bound_programs(logdensity_fn, position, data, known, mesh=mesh, store=store)
 
     def prepare(replicate: int) -> None:
         own = jax.random.fold_in(jax.random.fold_in(key, replicate), 0)
         prepares.append(programs.prepare(f"replicate{replicate}", own, shape))
         check_prepared(prepares[-1])
 
-    def thrown_away(replicate: int, number: int, prepared: Prepared, method: Method) -> Result:
+    def thrown_away(
+        replicate: int, number: int, prepared: Preparation, method: Method
+    ) -> EnsembleResult:
         replicate_key = jax.random.fold_in(key, replicate)
         own = jax.random.fold_in(jax.random.fold_in(replicate_key, DISCARDED), number)[None]
         name = f"replicate{replicate}-pilot{number}"
         return programs.ensembles([name], own, prepared, method)[0]
 
-    def results() -> Iterator[tuple[int, Result]]:
+    def results() -> Iterator[tuple[int, EnsembleResult]]:
         nonlocal plan
         for replicate in range(plan.num_replicates):
             prepare(replicate)
         if plan.generator is not None:
-            prepares[:], lacking = shared(prepares)
-            plan = plan._replace(lacking=lacking)
+            prepares[:], exchanged_pools = exchange_pools(prepares)
+            plan = plan._replace(exchanged_pools=exchanged_pools)
         used = prepares
         if refined is not None:
             found = refined.refine(prepares, thrown_away, report.generation)
@@ -327,10 +332,10 @@ def run_plan(
             plan = plan._replace(method=found.method, accuracy=found.accuracy)
         for replicate, prepared in enumerate(used):
             replicate_key = jax.random.fold_in(key, replicate)
-            if plan.richer and not discarded:
+            if plan.with_more_temperatures and not discarded:
                 keys = jax.random.fold_in(replicate_key, DISCARDED)[None]
                 discarded.extend(programs.ensembles(["discarded"], keys, prepared, plan.method))
-                method, measured = chosen_method(plan, discarded[0])
+                method, measured = more_temperatures(plan, discarded[0])
                 plan = plan._replace(method=method, reason=f"{plan.reason}; {measured}")
             for first in range(0, plan.num_ensembles, side):
                 # the last chunk may be smaller, and is then a program of its own: none of it is

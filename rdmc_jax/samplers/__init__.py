@@ -1,21 +1,21 @@
 """Start, levels and finish: the parts of a method, and the methods that have a name."""
 
-from .finishes import annealed, gaussian_finish, identity
-from .noised_pool import ensemble_shrunk, no_levels, noised_pool
+from .finishes import annealed_finish, gaussian_finish, identity_finish
+from .noised_pool import no_levels, noised_pool, shrunk_covariance
 from .reweighting import reweighted
 from .sampler import levels, rdmc
-from .starts import gaussian, langevin
+from .starts import gaussian_start, langevin_start
 
 __all__ = [
-    "annealed",
-    "ensemble_shrunk",
-    "gaussian",
+    "annealed_finish",
     "gaussian_finish",
-    "identity",
-    "langevin",
+    "gaussian_start",
+    "identity_finish",
+    "langevin_start",
     "levels",
     "no_levels",
     "noised_pool",
     "rdmc",
     "reweighted",
+    "shrunk_covariance",
 ]

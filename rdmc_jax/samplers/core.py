@@ -7,9 +7,9 @@ import jax.numpy as jnp
 
 from ..pools.pilot import PilotFn
 from ..pools.pool import as_known, fixed_pool
-from ..target.flat import bind, flatten, inward, outward, ravel_ensemble, standardised
+from ..target.flat import bind, flatten, from_standard, ravel_ensemble, standardised, to_standard
 from ..types import Array, ArrayTree, LogDensityFn, Pool, PoolGenerator, PRNGKey
-from .sampler import Info, Method
+from .sampler import Method, StepInfo
 
 
 class Plan(NamedTuple):
@@ -22,10 +22,14 @@ class Plan(NamedTuple):
     num_ensembles: int  # per replicate
     reason: str  # what was chosen and why
     max_evals: float | None = None  # asked for, per output draw
-    generator_names: tuple[str, ...] = ()  # what the pool's origins stand for
-    richer: tuple[Method, ...] = ()  # in their order, if the measured weight ESS is too low
+    pool_sources: tuple[str, ...] = ()  # what the pool's origins stand for
+    with_more_temperatures: tuple[
+        Method, ...
+    ] = ()  # in their order, if the measured weight ESS is too low
     accuracy: Any = None  # asked for by a tolerance, and predicted
-    lacking: tuple[str, ...] = ()  # which replicates were given another one's pool too, and why
+    exchanged_pools: tuple[
+        str, ...
+    ] = ()  # which replicates were given another one's pool too, and why
 
     @property
     def num_particles(self) -> int:
@@ -33,15 +37,15 @@ class Plan(NamedTuple):
         return self.method.start.num_particles
 
 
-class Result(NamedTuple):
+class EnsembleResult(NamedTuple):
     """Weighted draws of one ensemble with its record."""
 
     position: ArrayTree  # leading axis num_particles
     log_weight: Array  # (num_particles,) nan if the method has no density
-    info: Info  # leading axis num_steps
+    info: StepInfo  # leading axis num_steps
 
 
-class Prepared(NamedTuple):
+class Preparation(NamedTuple):
     """What a replicate knows before its ensembles run."""
 
     location: Array  # (dim,)
@@ -58,7 +62,7 @@ def prepare(
     known: ArrayTree | None,
     *,
     plan: Plan,
-) -> Prepared:
+) -> Preparation:
     """Pilot and pool: made once, and fixed, for all ensembles of a replicate.
 
     Args:
@@ -70,7 +74,7 @@ def prepare(
         plan: static.
 
     Returns:
-        `Prepared`, its pool's counts including the pilot's.
+        `Preparation`, its pool's counts including the pilot's.
     """
     flat = flatten(logdensity_fn, position, data)
     dim, dtype = flat.position.shape[0], flat.position.dtype
@@ -79,7 +83,7 @@ def prepare(
         points = flat.position[None] if known_flat is None else known_flat
         pool = fixed_pool(points)
         none = jnp.full((2,), jnp.nan, dtype)
-        return Prepared(jnp.zeros(dim, dtype), jnp.ones(dim, dtype), pool, none)
+        return Preparation(jnp.zeros(dim, dtype), jnp.ones(dim, dtype), pool, none)
     pilot_key, pool_key = jax.random.split(rng_key)
     found = plan.pilot(pilot_key, flat.logdensity_fn, flat.position, known_flat)
     points, log_weight = found.points, jnp.where(jnp.isfinite(found.logdensity), 0.0, -jnp.inf)
@@ -89,7 +93,7 @@ def prepare(
     # particles that restart from a pool live within modes, the others come from N(0, I)
     scale = found.shape if plan.method.start.is_adaptive else found.scale
     evals, bad = found.num_evals, found.num_nonfinite
-    u = inward(found.location, scale, points)
+    u = to_standard(found.location, scale, points)
     pool = fixed_pool(u, log_weight.astype(dtype))
     if plan.generator is not None:
         target = standardised(flat.logdensity_fn, found.location, scale)
@@ -98,7 +102,7 @@ def prepare(
         num_evals=jax.tree.map(jnp.add, evals, pool.num_evals),
         num_nonfinite=bad + pool.num_nonfinite,
     )
-    return Prepared(found.location, scale, counted, _range(found.logdensity))
+    return Preparation(found.location, scale, counted, _range(found.logdensity))
 
 
 def ensemble(
@@ -106,10 +110,10 @@ def ensemble(
     logdensity_fn: LogDensityFn,
     position: ArrayTree,
     data: Any,
-    prepared: Prepared,
+    prepared: Preparation,
     *,
     method: Method,
-) -> Result:
+) -> EnsembleResult:
     """Run one ensemble from start to finish in the coordinates of its preparation.
 
     Args:
@@ -121,7 +125,7 @@ def ensemble(
         method: the composition to run.
 
     Returns:
-        A `Result` in the user's coordinates; the mean weight estimates the user's Z.
+        A `EnsembleResult` in the user's coordinates; the mean weight estimates the user's Z.
     """
     flat = bind(logdensity_fn, position, data)
     init_key, step_key = jax.random.split(rng_key)
@@ -130,8 +134,8 @@ def ensemble(
     state = sampler.init(jnp.zeros_like(location), init_key, as_known(pool))
     keys = jax.random.split(step_key, sampler.num_steps)
     state, info = jax.lax.scan(lambda state, key: sampler.step(key, state), state, keys)
-    x = outward(location, scale, state.position)
-    return Result(jax.vmap(flat.unravel)(x), state.log_weight, info)
+    x = from_standard(location, scale, state.position)
+    return EnsembleResult(jax.vmap(flat.unravel)(x), state.log_weight, info)
 
 
 def _range(logdensity: Array) -> Array:
@@ -147,7 +151,7 @@ def core(
     data: Any = None,
     *,
     plan: Plan,
-) -> Result:
+) -> EnsembleResult:
     """Pilot and one ensemble in one pure function: jit it, vmap it over ``data``.
 
     Args:
@@ -158,7 +162,7 @@ def core(
         plan: static; see `make_plan`.
 
     Returns:
-        A `Result`; its evaluations include the pilot's.
+        A `EnsembleResult`; its evaluations include the pilot's.
 
     Gradients by ``data`` of weighted means and of the mean weight's logarithm are right where all
     randomness is reparameterised: ``gaussian`` start, levels with ``importance``, Gaussian
@@ -172,10 +176,11 @@ def core(
 
     >>> import jax, jax.numpy as jnp, rdmc_jax
     >>> small = rdmc_jax.rdmc(
-    ...     rdmc_jax.gaussian(num_particles=64),
-    ...     rdmc_jax.levels(rdmc_jax.log_snr_grid(4), rdmc_jax.importance(num_samples=16)),
-    ...     rdmc_jax.gaussian_finish())
-    >>> plan = rdmc_jax.make_plan(dim=1, method=small)  # without a method: the automatic choice
+    ...     rdmc_jax.samplers.gaussian_start(num_particles=64),
+    ...     rdmc_jax.samplers.levels(
+    ...         rdmc_jax.diffusion.log_snr_grid(4), rdmc_jax.estimators.importance(num_samples=16)),
+    ...     rdmc_jax.samplers.gaussian_finish())
+    >>> plan = rdmc_jax.plan(dim=1, method=small)  # without a method: the automatic choice
     >>> def density(x, data):
     ...     return -0.5 * jnp.sum((x - data) ** 2)
     >>> run = jax.jit(jax.vmap(

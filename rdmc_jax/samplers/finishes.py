@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..diffusion.posterior import column, log_tilt, posterior_at
+from ..diffusion.posterior import as_column, log_tilt, posterior_at
 from ..diffusion.transitions import log_normal, predictive_variance
 from ..montecarlo.kernels import mala
 from ..montecarlo.tilted import (
@@ -53,7 +53,7 @@ def log_noise_constant(process: Process, x: Array, t: Array) -> Array:
 
 
 @memoised
-def identity() -> Finish:
+def identity_finish() -> Finish:
     """``y = x/α`` with weight factor ``π(y) α^{-d}``.
 
     Blurs whatever is finer than ``σ/α`` of the last level in unweighted draws, and throws the
@@ -72,7 +72,7 @@ def identity() -> Finish:
         moments: Moments | None,
     ) -> FinishDraws:
         alpha = process.alpha(t)
-        y = x / column(alpha)
+        y = x / as_column(alpha)
         logdensity = jax.vmap(logdensity_fn)(y)
         log_weight = logdensity - x.shape[-1] * jnp.log(alpha)
         return _without_chain(y, logdensity, log_weight)
@@ -177,7 +177,7 @@ def _log_standard(z: Array) -> Array:
 
 
 @memoised
-def annealed(
+def annealed_finish(
     kernel: KernelFactory = mala,
     *,
     num_temperatures: int = 32,
@@ -296,7 +296,7 @@ def annealed(
         )
 
     def finer(factor: int) -> Finish:
-        return annealed(
+        return annealed_finish(
             kernel,
             num_temperatures=factor * num_temperatures,
             num_pilot=num_pilot,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..diffusion.estimators.chain_starts import importance_start
+from ..diffusion.estimators.chain_starts import from_importance
 from ..diffusion.estimators.chains import chains, plain_average
 from ..diffusion.grids import time_grid
 from ..diffusion.transitions import exponential
@@ -16,21 +16,21 @@ from ..pools.pilot import PilotFn, climbing_pilot, gradient_free_pilot
 from ..pools.pool import broad_chains, known_points, union
 from ..pools.tempering import tempered_smc
 from ..types import Finish, PoolGenerator, memoised
-from .finishes import annealed, identity
-from .noised_pool import ensemble_shrunk, no_levels, noised_pool
+from .finishes import annealed_finish, identity_finish
+from .noised_pool import no_levels, noised_pool, shrunk_covariance
 from .reweighting import reweighted
 from .sampler import Method, levels, rdmc
-from .starts import langevin, paired
+from .starts import duplicated, langevin_start
 
 NUM_PARTICLES = 1000
 """Particles of one ensemble: fewer cooperate badly, and more only means more ensembles."""
 
 
 NUM_COPIES = 64
-"""Copies that set the finish's step sizes (the default of `annealed`)."""
+"""Copies that set the finish's step sizes (the default of `annealed_finish`)."""
 
 
-RICHER = (2, 4, 8)
+MORE_TEMPERATURES = (2, 4, 8)
 """Factors by which the measured weight ESS may raise the number of temperatures."""
 
 
@@ -45,7 +45,7 @@ class PilotSize(NamedTuple):
     num_steps: int
 
 
-class Rung(NamedTuple):
+class RestartSizes(NamedTuple):
     """Sizes of one noised-pool restart."""
 
     pilot_size: PilotSize | None  # None: without gradients
@@ -55,25 +55,25 @@ class Rung(NamedTuple):
     num_reweighted: int  # particles of the pass that re-weights the pool
 
 
-def restart_finish(rung: Rung, num_temperatures: int) -> Finish:
+def restart_finish(rung: RestartSizes, num_temperatures: int) -> Finish:
     """Annealed finish from the pool's local Gaussian."""
     is_blind = rung.pilot_size is None
-    return annealed(
+    return annealed_finish(
         random_walk if is_blind else mala,
         num_temperatures=num_temperatures,
         num_pilot=NUM_COPIES,
         target_acceptance=0.3 if is_blind else 0.6,
-        reference=ensemble_shrunk,
+        reference=shrunk_covariance,
     )
 
 
-def restart_method(rung: Rung, factor: int = 1) -> Method:
+def restart_method(rung: RestartSizes, factor: int = 1) -> Method:
     """Noised-pool restart: start from the pool, no levels, annealed finish."""
     finish = restart_finish(rung, factor * rung.num_temperatures)
     return rdmc(noised_pool(num_particles=NUM_PARTICLES), no_levels(), finish)
 
 
-def restart_pilot(rung: Rung) -> PilotFn:
+def restart_pilot(rung: RestartSizes) -> PilotFn:
     """The pilot of a rung."""
     if rung.pilot_size is None:
         return gradient_free_pilot(num_particles=rung.num_pool, num_steps=rung.num_steps)
@@ -81,7 +81,7 @@ def restart_pilot(rung: Rung) -> PilotFn:
 
 
 @memoised
-def restart_generator(rung: Rung) -> PoolGenerator:
+def restart_generator(rung: RestartSizes) -> PoolGenerator:
     """Pool of the pilot's points, broad chains and tempered SMC, re-weighted by one restart."""
     if rung.pilot_size is None:
         walks = tempered_smc(
@@ -100,18 +100,18 @@ def restart_generator(rung: Rung) -> PoolGenerator:
     return pool
 
 
-def generator_names(rung: Rung) -> tuple[str, ...]:
-    """What the numbers in a pool's ``origin`` stand for."""
+def pool_sources(rung: RestartSizes) -> tuple[str, ...]:
+    """What the numbers in a pool's ``source`` stand for."""
     if rung.pilot_size is None:
         return ("pilot and known points", "tempered random walks")
     return ("pilot and known points", "broad chains", "tempered SMC")
 
 
-THRESHOLD = 25.0
+MEMBERS_AT_STOP = 25.0
 """Members that speak for a particle where it stops, per `NUM_PARTICLES` points of the pool."""
 
 
-def grown_method(rung: Rung, size: int, num_temperatures: int) -> Method:
+def restart_from(rung: RestartSizes, size: int, num_temperatures: int) -> Method:
     """The restart from a pool of ``size`` ensembles.
 
     Args:
@@ -119,21 +119,21 @@ def grown_method(rung: Rung, size: int, num_temperatures: int) -> Method:
         size: draws in the pool over `NUM_PARTICLES`, a power of two; 1 for the pool of the rung.
         num_temperatures: of the finish.
     """
-    start = noised_pool(num_particles=NUM_PARTICLES, threshold=THRESHOLD * size)
+    start = noised_pool(num_particles=NUM_PARTICLES, threshold=MEMBERS_AT_STOP * size)
     return rdmc(start, no_levels(), restart_finish(rung, num_temperatures))
 
 
-def paired_method(rung: Rung, size: int, num_temperatures: int) -> Method:
-    """The same with `paired` particles, for ensembles that are measured and thrown away."""
-    half = noised_pool(num_particles=NUM_PARTICLES // 2, threshold=THRESHOLD * size)
-    return rdmc(paired(half), no_levels(), restart_finish(rung, num_temperatures))
+def duplicated_restart(rung: RestartSizes, size: int, num_temperatures: int) -> Method:
+    """The same with `duplicated` particles, for ensembles that are measured and thrown away."""
+    half = noised_pool(num_particles=NUM_PARTICLES // 2, threshold=MEMBERS_AT_STOP * size)
+    return rdmc(duplicated(half), no_levels(), restart_finish(rung, num_temperatures))
 
 
 Schedule = Callable[[jax.Array], jax.Array]
 
 
 @memoised
-def paper_method(
+def published(
     *,
     num_particles: int,
     horizon: float,
@@ -150,7 +150,7 @@ def paper_method(
     inner = functools.partial(
         chains,
         ula,
-        start=importance_start(num_candidates=num_importance),
+        begin=from_importance(num_candidates=num_importance),
         average=plain_average,
         num_chains=num_chains,
         num_kept=1,
@@ -162,7 +162,7 @@ def paper_method(
     estimator = inner(num_steps=num_steps, step_size=step_size)
     # all steps of the start are at the first level
     first = jnp.zeros((), jnp.int32)
-    start = langevin(
+    start = langevin_start(
         inner(
             num_steps=int(num_steps(first)) if callable(num_steps) else num_steps,
             step_size=float(step_size(first)) if callable(step_size) else step_size,
@@ -173,4 +173,4 @@ def paper_method(
         initial_scale=start_scale,
     )
     grid = time_grid(num_levels, horizon=horizon)
-    return rdmc(start, levels(grid, estimator, exponential), identity())
+    return rdmc(start, levels(grid, estimator, exponential), identity_finish())

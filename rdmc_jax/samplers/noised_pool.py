@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..diffusion.kde import BLOCK, log_kernel, pooled_covariance, pooled_moments, squared_distance
-from ..diffusion.posterior import column
+from ..diffusion.posterior import as_column
 from ..diffusion.processes import variance_exploding
 from ..montecarlo.resampling import systematic
 from ..pools.pool import known_points
@@ -44,7 +44,7 @@ NUM_NEIGHBOURHOODS = 64
 """Cells: enough for each mode to have some, few enough for each to have several particles."""
 
 
-def by_neighbourhood(rng_key: PRNGKey, pool: Pool) -> Pool:
+def sorted_by_neighbourhood(rng_key: PRNGKey, pool: Pool) -> Pool:
     """The pool in an order in which neighbours follow each other.
 
     Neighbourhoods are the Voronoi cells of some members, chosen by their weight, on a tour that
@@ -60,7 +60,7 @@ def by_neighbourhood(rng_key: PRNGKey, pool: Pool) -> Pool:
 
     >>> from rdmc_jax.pools.pool import fixed_pool
     >>> pool = fixed_pool(jnp.array([[0.0], [9.0], [0.1], [9.1]]), jnp.zeros(4))
-    >>> left = by_neighbourhood(jax.random.key(0), pool).position[:, 0] < 5
+    >>> left = sorted_by_neighbourhood(jax.random.key(0), pool).position[:, 0] < 5
     >>> int(jnp.sum(left[:-1] != left[1:]))  # changes of side along the pool
     1
     """
@@ -73,7 +73,7 @@ def by_neighbourhood(rng_key: PRNGKey, pool: Pool) -> Pool:
 
     order = jnp.argsort(jax.lax.map(cell, pool.position, batch_size=BLOCK))
     return pool._replace(
-        position=pool.position[order], log_weight=pool.log_weight[order], origin=pool.origin[order]
+        position=pool.position[order], log_weight=pool.log_weight[order], source=pool.source[order]
     )
 
 
@@ -93,7 +93,7 @@ def _tour(points: Array) -> Array:
     return jax.lax.scan(go_on, first, None, length=num_points)[1]
 
 
-def spread_out(rng_key: PRNGKey, num_particles: int) -> Array:
+def evenly_permuted(rng_key: PRNGKey, num_particles: int) -> Array:
     """An order of ``0 … num_particles - 1`` of which any stretch is like the whole.
 
     Ranks of the multiples of the golden ratio modulo 1, turned by a random number: the first draws
@@ -107,7 +107,7 @@ def spread_out(rng_key: PRNGKey, num_particles: int) -> Array:
     Returns:
         A permutation, shape (num_particles,).
 
-    >>> sorted(spread_out(jax.random.key(0), 5).tolist())
+    >>> sorted(evenly_permuted(jax.random.key(0), 5).tolist())
     [0, 1, 2, 3, 4]
     """
     multiples = np.arange(num_particles) * (np.sqrt(5) - 1) / 2 % 1
@@ -176,7 +176,7 @@ NUM_SCOUTS = 128
 """Particles, thrown away, that tell how coarse the noise has to be."""
 
 
-COARSEST = (2.5, 1.3)
+LARGEST_NOISE = (2.5, 1.3)
 """Coarsest noise of a particle: so many widths of a mode, or so many times the median of where the
 scouts stop if that is more, or what the pool says if that is more still. Members that are far from
 all others would stop a particle where its posterior reaches over several modes, which no single
@@ -198,7 +198,7 @@ def noised_pool(
     *,
     num_particles: int,
     threshold: float = 25.0,
-    coarsest: tuple[float, float] = COARSEST,
+    largest_noise: tuple[float, float] = LARGEST_NOISE,
 ) -> Start:
     """Start from a noised pool, each particle at the finest level that the pool supports.
 
@@ -209,9 +209,9 @@ def noised_pool(
         generator: of the pool; by default what the pilot or the user already has.
         num_particles: size of the ensemble.
         threshold: a particle stops where fewer members than this speak for it.
-        coarsest: noise of the first level, in widths of a mode (1 in the pool's coordinates) and,
-            if that is more, in medians of where scouts stop; infinite for no limit. A pool that
-            was `reweighted` knows where coarser noise does no harm.
+        largest_noise: noise of the first level, in widths of a mode (1 in the pool's coordinates)
+            and, if that is more, in medians of where scouts stop; infinite for no limit. A pool
+            that was `reweighted` knows where coarser noise does no harm.
 
     Returns:
         A `Start` for `no_levels`. It repairs wrong proportions of modes in the pool; it does not
@@ -235,17 +235,17 @@ def noised_pool(
                 f"{pool.position.shape[0]}. "
                 "Pass a generator such as broad_chains(num_chains=1000)."
             )
-        pool = by_neighbourhood(order_key, pool)
+        pool = sorted_by_neighbourhood(order_key, pool)
         share = jax.nn.softmax(pool.log_weight)
         mean = jnp.average(pool.position, axis=0, weights=share)
         spread = jnp.average((pool.position - mean[None, :]) ** 2, axis=0, weights=share)
         widest = jnp.sqrt(jnp.max(spread)) + 1e-6
         sigmas = 2 * widest * 2.0 ** (-jnp.arange(NUM_SIGMAS, dtype=dtype) / 4)
-        # scouts have randomness of their own: for the particles the coarsest level is frozen
+        # scouts have randomness of their own: for the particles the largest_noise level is frozen
         scouts = _paths(scout_key, pool, sigmas, NUM_SCOUTS)
         typical = jnp.median(sigmas[stop_levels(scouts, sigmas, pool, threshold)])
-        widths, medians = coarsest
-        limit = jnp.maximum(jnp.maximum(widths, medians * typical), pool.coarsest)
+        widths, medians = largest_noise
+        limit = jnp.maximum(jnp.maximum(widths, medians * typical), pool.largest_useful_noise)
         first = jnp.argmax(sigmas <= limit)
         paths = _paths(path_key, pool, sigmas, num_particles)
         level = stop_levels(paths, sigmas, pool, threshold, first)
@@ -258,7 +258,7 @@ def noised_pool(
             mean=mean,
             variance=variance,
             ess=ess,
-            standard_error=jnp.sqrt(variance / column(ess)),
+            standard_error=jnp.sqrt(variance / as_column(ess)),
             log_marginal=unknown,
             acceptance_rate=unknown,
             num_evals=zero,
@@ -277,14 +277,14 @@ def _paths(rng_key: PRNGKey, pool: Pool, sigmas: Array, num_particles: int) -> A
     dtype = pool.position.dtype
     member_key, shift_key, noise_key = jax.random.split(rng_key, 3)
     chosen = systematic(member_key, pool.log_weight, num_particles)
-    member = pool.position[chosen[spread_out(shift_key, num_particles)]]
+    member = pool.position[chosen[evenly_permuted(shift_key, num_particles)]]
     finer = jnp.append(sigmas[1:], 0.0)
     steps = jnp.sqrt(sigmas**2 - finer**2)[:, None, None]
     noise = steps * jax.random.normal(noise_key, (sigmas.shape[0], *member.shape), dtype)
     return member[None] + jnp.cumsum(noise[::-1], axis=0)[::-1]
 
 
-def ensemble_shrunk(moments: Moments, scale: Array) -> Array:
+def shrunk_covariance(moments: Moments, scale: Array) -> Array:
     """Posterior variance shrunk towards the ensemble's average of ``V/s²``, and widened.
 
     ``V' = (n V + 8 s² Ā)/(n + 8) (1 + 2/n) + 10⁻⁶ s²``, n the effective number of members. Where
@@ -298,8 +298,8 @@ def ensemble_shrunk(moments: Moments, scale: Array) -> Array:
     Returns:
         Shape (num_particles, dim), or (num_particles, dim, dim).
     """
-    n = column(moments.ess)
-    scale2 = column(scale) ** 2
+    n = as_column(moments.ess)
+    scale2 = as_column(scale) ** 2
     average = scale2 * jnp.mean(moments.variance / scale2, axis=0, keepdims=True)
     shrunk = (n * moments.variance + SHRINKAGE * average) / (n + SHRINKAGE)
     variance = shrunk * (1 + 2 / n) + 1e-6 * scale2

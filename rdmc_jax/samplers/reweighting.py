@@ -30,7 +30,7 @@ HEAVIEST = 4.0
 """Weight of a draw in the pool at most, over the mean: one that lies alone would be like a mode."""
 
 
-NO_ORIGIN = -1
+NO_SOURCE = -1
 """Of draws: they come from all generators, and vouch for none."""
 
 
@@ -41,7 +41,7 @@ ALIVE = 0.1
 """Weight over the mean from which on a particle's stop was worth something."""
 
 
-def coarsest_of_use(sigma: Array, weight: Array) -> Array:
+def largest_useful_noise(sigma: Array, weight: Array) -> Array:
     """Coarsest noise around which half of the particles have got weight; 0 if far from the rest.
 
     In a region that is wider than most of the target, where members are few, particles must stop at
@@ -59,7 +59,7 @@ def coarsest_of_use(sigma: Array, weight: Array) -> Array:
         half the noise of the `NUM_NEAR` coarsest: these are members between the modes.
 
     >>> sigma = jnp.linspace(1.0, 9.0, 800)
-    >>> round(float(coarsest_of_use(sigma, jnp.where(sigma < 5, 1.0, 0.0))), 1)
+    >>> round(float(largest_useful_noise(sigma, jnp.where(sigma < 5, 1.0, 0.0))), 1)
     4.9
     """
     order = jnp.argsort(-sigma)
@@ -78,7 +78,7 @@ def reweighted(
     ``W_j ← ⅜ Σ_i w_i r_ij + ¼ W_j`` for its members: one step of expectation-maximisation, w the
     truncated weights of the restart, r_ij the responsibility of member j for particle i. The other
     ⅜ are the restart's draws. Its particles stop at any noise; at what noise that was of use is
-    ``Pool.coarsest``.
+    ``Pool.largest_useful_noise``.
 
     Args:
         generator: of the pool.
@@ -94,7 +94,9 @@ def reweighted(
     def generate(rng_key: PRNGKey, logdensity_fn: LogDensityFn, known: Pool) -> Pool:
         pool_key, start_key, finish_key = jax.random.split(rng_key, 3)
         pool = generator(pool_key, logdensity_fn, known)
-        start = noised_pool(num_particles=num_particles, threshold=threshold, coarsest=unlimited)
+        start = noised_pool(
+            num_particles=num_particles, threshold=threshold, largest_noise=unlimited
+        )
         process = variance_exploding()
         drawn = start.sample(start_key, logdensity_fn, process, 0.0, pool)
         end = finish.sample(finish_key, logdensity_fn, process, drawn.x, drawn.time, drawn.moments)
@@ -122,16 +124,18 @@ def reweighted(
             log_weight=jnp.log(jnp.concatenate([members, draws])),
             num_evals=jax.tree.map(jnp.add, pool.num_evals, end.num_evals),
             num_nonfinite=pool.num_nonfinite + end.num_nonfinite,
-            origin=jnp.concatenate(
-                [pool.origin, jnp.full((num_particles,), NO_ORIGIN, pool.origin.dtype)]
+            source=jnp.concatenate(
+                [pool.source, jnp.full((num_particles,), NO_SOURCE, pool.source.dtype)]
             ),
-            coarsest=coarsest_of_use(drawn.time, weight),
+            largest_useful_noise=largest_useful_noise(drawn.time, weight),
         )
 
     return generate
 
 
-def grown_pool(old: Pool, position: np.ndarray, log_weight: np.ndarray, num_particles: int) -> Pool:
+def pool_from_draws(
+    old: Pool, position: np.ndarray, log_weight: np.ndarray, num_particles: int
+) -> Pool:
     """Weighted draws and the old pool, whose share is that of one ensemble among them.
 
     The old pool stays because draws with too little mass somewhere would make weights with heavy
@@ -160,5 +164,8 @@ def grown_pool(old: Pool, position: np.ndarray, log_weight: np.ndarray, num_part
     points = np.concatenate([position, np.asarray(old.position)])
     dtype = np.asarray(old.position).dtype
     pool = fixed_pool(jnp.asarray(points, dtype), jnp.asarray(weights, dtype))
-    origin = np.concatenate([np.full(count, NO_ORIGIN), np.asarray(old.origin)])
-    return pool._replace(origin=jnp.asarray(origin, jnp.int32), coarsest=jnp.asarray(old.coarsest))
+    source = np.concatenate([np.full(count, NO_SOURCE), np.asarray(old.source)])
+    return pool._replace(
+        source=jnp.asarray(source, jnp.int32),
+        largest_useful_noise=jnp.asarray(old.largest_useful_noise),
+    )

@@ -36,7 +36,7 @@ from ..types import (
 )
 
 
-class State(NamedTuple):
+class SamplerState(NamedTuple):
     """The ensemble between two steps."""
 
     position: ArrayTree  # leading axis num_particles: noisy points, the draws after the finish
@@ -48,7 +48,7 @@ class State(NamedTuple):
     num_nonfinite: Array  # not yet reported
 
 
-class Info(NamedTuple):
+class StepInfo(NamedTuple):
     """Record of one step: scalars."""
 
     log_snr: Array  # median over the particles
@@ -81,12 +81,12 @@ def bind_stages(
     transition = moment_matched if move is None else move  # None: there are no levels
     num_levels = len(times) - 1
 
-    def one_of(state: State) -> ArrayTree:
+    def one_of(state: SamplerState) -> ArrayTree:
         return jax.tree.map(lambda leaf: leaf[0], state.position)
 
     def init(
         position: ArrayTree, rng_key: PRNGKey | None = None, known: Pool | None = None
-    ) -> State:
+    ) -> SamplerState:
         if rng_key is None:
             raise ValueError(
                 "rdmc draws its own start: call init(position, rng_key) with a key; position "
@@ -100,7 +100,7 @@ def bind_stages(
         drawn = start.sample(start_key, flat.logdensity_fn, process, times[0], known)
         posterior = posterior_at(process, drawn.x, drawn.time)
         unknown = jnp.full(drawn.time.shape, jnp.nan, dtype)
-        return State(
+        return SamplerState(
             position=jax.vmap(flat.unravel)(drawn.x),
             log_weight=unknown if drawn.log_density is None else -drawn.log_density,
             time=drawn.time,
@@ -114,7 +114,7 @@ def bind_stages(
             num_nonfinite=_int32(drawn.num_nonfinite),
         )
 
-    def finish_step(rng_key: PRNGKey, state: State, moments: Moments | None) -> _Moved:
+    def finish_step(rng_key: PRNGKey, state: SamplerState, moments: Moments | None) -> _Moved:
         flat = bind(logdensity_fn, one_of(state), data)
         x, t = ravel_ensemble(state.position), state.time
         end = finish.sample(rng_key, flat.logdensity_fn, process, x, t, moments)
@@ -129,7 +129,7 @@ def bind_stages(
             _int32(end.num_nonfinite),
         )
 
-    def level_step(rng_key: PRNGKey, state: State, moments: Moments) -> _Moved:
+    def level_step(rng_key: PRNGKey, state: SamplerState, moments: Moments) -> _Moved:
         draw_key, move_key = jax.random.split(rng_key)
         unravel = bind(logdensity_fn, one_of(state), data).unravel
         x, t = ravel_ensemble(state.position), state.time
@@ -146,17 +146,17 @@ def bind_stages(
             jnp.zeros_like(state.num_nonfinite),
         )
 
-    def estimate(rng_key: PRNGKey, state: State) -> tuple[Moments, Any]:
+    def estimate(rng_key: PRNGKey, state: SamplerState) -> tuple[Moments, Any]:
         flat = bind(logdensity_fn, one_of(state), data)
         x = ravel_ensemble(state.position)
         posterior = posterior_at(process, x, state.time)
         return estimator.update(rng_key, flat.logdensity_fn, posterior, state.estimator)
 
     def advance(
-        state: State, moved: _Moved, moments: Moments | None, estimator_state: Any
-    ) -> tuple[State, Info]:
+        state: SamplerState, moved: _Moved, moments: Moments | None, estimator_state: Any
+    ) -> tuple[SamplerState, StepInfo]:
         info = _info(process, state, moved, moments)
-        new = State(
+        new = SamplerState(
             position=moved.position,
             log_weight=state.log_weight + moved.log_ratio,
             time=moved.time,
@@ -167,10 +167,12 @@ def bind_stages(
         )
         return new, info
 
-    def blind_finish(rng_key: PRNGKey, state: State) -> tuple[State, Info]:
+    def blind_finish(rng_key: PRNGKey, state: SamplerState) -> tuple[SamplerState, StepInfo]:
         return advance(state, finish_step(rng_key, state, None), None, state.estimator)
 
-    def informed(rng_key: PRNGKey, state: State, is_level: Array | bool) -> tuple[State, Info]:
+    def informed(
+        rng_key: PRNGKey, state: SamplerState, is_level: Array | bool
+    ) -> tuple[SamplerState, StepInfo]:
         # the estimate is shared by both branches, so its program is compiled once
         update_key, move_key = jax.random.split(rng_key)
         moments, estimator_state = estimate(update_key, state)
@@ -183,7 +185,7 @@ def bind_stages(
             moved = jax.lax.cond(is_level, level_step, finish_step, move_key, ready, moments)
         return advance(state, moved, moments, estimator_state)
 
-    def step(rng_key: PRNGKey, state: State) -> tuple[State, Info]:
+    def step(rng_key: PRNGKey, state: SamplerState) -> tuple[SamplerState, StepInfo]:
         if num_levels == 0:
             return (
                 informed(rng_key, state, False)
@@ -209,15 +211,17 @@ def _zeros_like(a: Evaluations) -> Evaluations:
     return jax.tree.map(jnp.zeros_like, a)
 
 
-def _info(process: Process, state: State, moved: _Moved, moments: Moments | None) -> Info:
+def _info(
+    process: Process, state: SamplerState, moved: _Moved, moments: Moments | None
+) -> StepInfo:
     log_snr = jnp.median(process.log_snr(state.time))
     none = jnp.full_like(log_snr, jnp.nan)
     spent = jax.tree.map(jnp.add, state.spent, moved.num_evals)
     bad = state.num_nonfinite + moved.num_nonfinite
     if moments is None:
-        return Info(log_snr, none, none, moved.acceptance_rate, none, none, spent, bad)
+        return StepInfo(log_snr, none, none, moved.acceptance_rate, none, none, spent, bad)
     relative = moments.standard_error**2 / jnp.maximum(moments.variance, 1e-30)
-    return Info(
+    return StepInfo(
         log_snr,
         jnp.median(moments.ess),
         jnp.quantile(moments.ess, 0.05),
@@ -300,9 +304,11 @@ def rdmc(start: Start, levels: Levels, finish: Finish) -> Method:
 
     >>> import jax, jax.numpy as jnp, rdmc_jax
     >>> method = rdmc(
-    ...     rdmc_jax.gaussian(num_particles=256),
-    ...     levels(rdmc_jax.log_snr_grid(16), rdmc_jax.importance(num_samples=32)),
-    ...     rdmc_jax.gaussian_finish())
+    ...     rdmc_jax.samplers.gaussian_start(num_particles=256),
+    ...     levels(
+    ...         rdmc_jax.diffusion.log_snr_grid(16),
+    ...         rdmc_jax.estimators.importance(num_samples=32)),
+    ...     rdmc_jax.samplers.gaussian_finish())
     >>> sampler = method(lambda x: -0.5 * jnp.sum((x - 1.0) ** 2) / 0.25)
     >>> state = sampler.init(jnp.zeros(1), jax.random.key(0))
     >>> state, info = jax.lax.scan(lambda s, k: sampler.step(k, s), state,

@@ -24,7 +24,7 @@ def _nothing() -> Array:
 
 
 @memoised
-def gaussian(*, num_particles: int, scale: float = 1.0) -> Start:
+def gaussian_start(*, num_particles: int, scale: float = 1.0) -> Start:
     """Particles from N(0, scale² I), the stationary law of the Ornstein-Uhlenbeck process.
 
     Args:
@@ -57,7 +57,7 @@ def gaussian(*, num_particles: int, scale: float = 1.0) -> Start:
 
 
 @memoised
-def langevin(
+def langevin_start(
     estimator: Estimator,
     *,
     num_particles: int,
@@ -122,7 +122,7 @@ def _check_particles(num_particles: int) -> None:
 
 
 @memoised
-def paired(start: Start) -> Start:
+def duplicated(start: Start) -> Start:
     """Each particle of a start twice: the finish then shows its own noise.
 
     Args:

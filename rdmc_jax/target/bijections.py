@@ -74,7 +74,7 @@ def half_line(low: Any = 0.0) -> Bijection:
     return Bijection(lambda u: jnp.maximum(low + jnp.exp(u), least), lambda u: jnp.sum(u))
 
 
-def pulled_back(logdensity_fn: LogDensityFn, bijection: Any) -> LogDensityFn:
+def unconstrained(logdensity_fn: LogDensityFn, bijection: Any) -> LogDensityFn:
     """The density of u where ``x = forward(u)``: ``log π(x) + log |det ∂x/∂u|``.
 
     Its normalising constant is that of π on the image, so log Z is the user's.
@@ -86,7 +86,7 @@ def pulled_back(logdensity_fn: LogDensityFn, bijection: Any) -> LogDensityFn:
     Returns:
         A density of u with the same further arguments.
 
-    >>> f = pulled_back(lambda x: -x, half_line())  # Exp(1)
+    >>> f = unconstrained(lambda x: -x, half_line())  # Exp(1)
     >>> float(f(jnp.zeros(())))
     -1.0
     """

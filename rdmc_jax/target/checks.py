@@ -12,10 +12,10 @@ from ..types import Array, ArrayTree, LogDensityFn, PRNGKey
 from .flat import bind, check_position, checked_value, value_at
 
 
-def listed(numbers: np.ndarray) -> str:
+def shown(numbers: np.ndarray) -> str:
     """The first ten of some numbers, in words.
 
-    >>> listed(np.arange(12))
+    >>> shown(np.arange(12))
     '0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...'
     """
     return ", ".join(map(str, numbers[:10])) + (", ..." if numbers.size > 10 else "")
@@ -37,7 +37,7 @@ def typed_key(rng_key: PRNGKey) -> PRNGKey:
     )
 
 
-def whole(num_samples: int) -> int:
+def as_count(num_samples: int) -> int:
     """The number of draws as a Python int.
 
     Raises:
@@ -98,7 +98,7 @@ def checked_example(
     values = np.atleast_1d(np.asarray(at(logdensity_fn, position, data)))
     bad = np.flatnonzero(np.isnan(values) | (values == np.inf))
     if bad.size:
-        which = f" for {listed(bad)} of {values.size} data sets" if is_many else ""
+        which = f" for {shown(bad)} of {values.size} data sets" if is_many else ""
         raise ValueError(
             f"logdensity_fn returned {values[bad[0]]} at the example position {position!r}{which}. "
             "It must be a number, or -inf for zero density: check it there, or pass another "

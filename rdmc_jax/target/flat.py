@@ -195,14 +195,14 @@ def log_det(scale: Array) -> Array:
     return jnp.sum(jnp.log(scale)) if scale.ndim == 1 else jnp.linalg.slogdet(scale)[1]
 
 
-def outward(location: Array, scale: Array, u: Array) -> Array:
+def from_standard(location: Array, scale: Array, u: Array) -> Array:
     """``x = location + scale u`` for each row of ``u``; ``scale`` is a diagonal or a matrix."""
     spread = u * scale[None, :] if scale.ndim == 1 else jnp.matmul(u, scale.T, precision=EXACT)
     return location[None, :] + spread
 
 
-def inward(location: Array, scale: Array, x: Array) -> Array:
-    """``u = scale^{-1} (x - location)`` for each row of ``x``: the inverse of `outward`."""
+def to_standard(location: Array, scale: Array, x: Array) -> Array:
+    """``u = scale^{-1} (x - location)`` for each row of ``x``: the inverse of `from_standard`."""
     offset = x - location[None, :]
     if scale.ndim == 1:
         return offset / scale[None, :]

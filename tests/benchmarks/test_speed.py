@@ -45,11 +45,11 @@ def test_normal_numbers_are_counted_under_vmap_and_loops():
 
 def test_a_method_is_counted_by_what_it_reports():
     num_particles, num_samples, num_levels = 4, 6, 3
-    estimator = rj.importance(num_samples=num_samples)
+    estimator = rj.estimators.importance(num_samples=num_samples)
     method = rj.rdmc(
-        rj.gaussian(num_particles=num_particles),
-        rj.levels(rj.log_snr_grid(num_levels), estimator),
-        rj.gaussian_finish(),
+        rj.samplers.gaussian_start(num_particles=num_particles),
+        rj.samplers.levels(rj.diffusion.log_snr_grid(num_levels), estimator),
+        rj.samplers.gaussian_finish(),
     )
     plan = Plan(method, None, None, 1, 1, "")
 

@@ -14,9 +14,9 @@ PILOT = climbing_pilot(
     num_rounds=2, num_starts=8, num_climbs=4, num_candidates=3, num_chains=16, num_steps=5
 )
 METHOD = rj.rdmc(
-    rj.noised_pool(num_particles=20),
-    rj.no_levels(),
-    rj.annealed(num_temperatures=3, num_pilot=4),
+    rj.samplers.noised_pool(num_particles=20),
+    rj.samplers.no_levels(),
+    rj.samplers.annealed_finish(num_temperatures=3, num_pilot=4),
 )
 
 
@@ -30,9 +30,11 @@ def density(x):
 
 
 def test_all_calls_of_pilot_pool_and_finish_are_counted():
-    chains = rj.broad_chains(num_chains=5, num_steps=3)
-    pool = rj.union(rj.known_points(), chains, rj.tempered_smc(rj.hmc, num_particles=6))
-    pool = rj.reweighted(pool, METHOD.finish, num_particles=10)
+    chains = rj.pools.broad_chains(num_chains=5, num_steps=3)
+    pool = rj.pools.union(
+        rj.pools.known_points(), chains, rj.pools.tempered_smc(rj.kernels.hmc, num_particles=6)
+    )
+    pool = rj.samplers.reweighted(pool, METHOD.finish, num_particles=10)
     plan = Plan(METHOD, PILOT, pool, 1, 1, "")
     run = jax.jit(lambda key: rj.core(key, density, jnp.ones(1), plan=plan))
     found = jax.block_until_ready(run(jax.random.key(0)))

@@ -7,24 +7,25 @@ import pytest
 
 import rdmc_jax as rj
 
-GRID = rj.log_snr_grid(6, low=-3.0, high=4.0)
+GRID = rj.diffusion.log_snr_grid(6, low=-3.0, high=4.0)
 IMPORTANCE = rj.rdmc(
-    rj.gaussian(num_particles=256),
-    rj.levels(GRID, rj.importance(num_samples=32)),
-    rj.gaussian_finish(),
+    rj.samplers.gaussian_start(num_particles=256),
+    rj.samplers.levels(GRID, rj.estimators.importance(num_samples=32)),
+    rj.samplers.gaussian_finish(),
 )
 LANGEVIN = IMPORTANCE._replace(
-    levels=rj.levels(
+    levels=rj.samplers.levels(
         GRID,
-        rj.chains(
-            rj.ula, start=rj.importance_start(num_candidates=32), average=rj.plain_average,
+        rj.estimators.chains(
+            rj.kernels.ula, begin=rj.estimators.from_importance(num_candidates=32),
+            average=rj.estimators.plain_average,
             num_chains=8, num_steps=4, num_start_steps=0, step_size=lambda level: 0.3,
         ),
     )
 )  # fmt: skip
 PLANS = {
-    "importance": rj.make_plan(dim=1, method=IMPORTANCE),
-    "langevin": rj.make_plan(dim=1, method=LANGEVIN),
+    "importance": rj.plan(dim=1, method=IMPORTANCE),
+    "langevin": rj.plan(dim=1, method=LANGEVIN),
 }
 PRIOR_VARIANCE, NOISE_VARIANCE = 1.0, 0.5
 GAIN = PRIOR_VARIANCE / (PRIOR_VARIANCE + NOISE_VARIANCE)
@@ -91,7 +92,7 @@ def test_double_precision_end_to_end():
 
 def test_reverse_mode_says_where_it_cannot_go():
     """The default's pilot and restart loop until done: no program can run that backwards."""
-    plan = rj.make_plan(dim=1)
+    plan = rj.plan(dim=1)
     with pytest.raises(ValueError, match="Reverse-mode differentiation does not work"):
         jax.eval_shape(
             jax.grad(lambda y: expectation(jax.random.key(0), y, plan)[0]), jnp.float32(0.8)

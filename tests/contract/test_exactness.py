@@ -28,20 +28,22 @@ def user_density(x):
 
 INSIDE = standardised(user_density, LOCATION, SCALE)
 NUM_RUNS, NUM_PARTICLES = 120, 32
-TIMES = rj.log_snr_grid(7, low=-3.0, high=2.0)
+TIMES = rj.diffusion.log_snr_grid(7, low=-3.0, high=2.0)
 CHAINS = {"num_chains": 16, "num_start_steps": 5, "num_candidates": 32}
 ESTIMATORS = {
-    "importance": rj.importance(num_samples=32, reference_scale=1.5),
-    "adaptive": rj.adaptive(
-        rj.importance(num_samples=8, reference_scale=1.5), tolerance=0.3, max_batches=6
+    "importance": rj.estimators.importance(num_samples=32, reference_scale=1.5),
+    "adaptive": rj.estimators.adaptive(
+        rj.estimators.importance(num_samples=8, reference_scale=1.5),
+        relative_error=0.3,
+        max_batches=6,
     ),
-    "ula": rj.chains(rj.ula, num_steps=1, step_size=0.3, **CHAINS),
-    "mala": rj.chains(rj.mala, num_steps=1, **CHAINS),
+    "ula": rj.estimators.chains(rj.kernels.ula, num_steps=1, step_size=0.3, **CHAINS),
+    "mala": rj.estimators.chains(rj.kernels.mala, num_steps=1, **CHAINS),
 }
 FINISHES = {
-    "gaussian": rj.gaussian_finish(),
-    "annealed": rj.annealed(num_temperatures=3, num_pilot=8),
-    "identity": rj.identity(),
+    "gaussian": rj.samplers.gaussian_finish(),
+    "annealed": rj.samplers.annealed_finish(num_temperatures=3, num_pilot=8),
+    "identity": rj.samplers.identity_finish(),
 }
 
 
@@ -49,8 +51,8 @@ FINISHES = {
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_mean_weight_is_the_normalizer(estimator, finish):
     method = rj.rdmc(
-        rj.gaussian(num_particles=NUM_PARTICLES),
-        rj.levels(TIMES, ESTIMATORS[estimator]),
+        rj.samplers.gaussian_start(num_particles=NUM_PARTICLES),
+        rj.samplers.levels(TIMES, ESTIMATORS[estimator]),
         FINISHES[finish],
     )
     key = jax.random.key(51)
@@ -60,13 +62,13 @@ def test_mean_weight_is_the_normalizer(estimator, finish):
     assert_mean(ratio, 1.0, errors=3.0)
 
 
-@pytest.mark.parametrize("transition", [rj.exponential, rj.ancestral])
+@pytest.mark.parametrize("transition", [rj.diffusion.exponential, rj.diffusion.ancestral])
 def test_mean_weight_is_the_normalizer_for_every_transition_with_a_density(transition):
-    times = rj.log_snr_grid(12, low=-2.0, high=1.0)
+    times = rj.diffusion.log_snr_grid(12, low=-2.0, high=1.0)
     method = rj.rdmc(
-        rj.gaussian(num_particles=NUM_PARTICLES),
-        rj.levels(times, ESTIMATORS["importance"], transition),
-        rj.gaussian_finish(),
+        rj.samplers.gaussian_start(num_particles=NUM_PARTICLES),
+        rj.samplers.levels(times, ESTIMATORS["importance"], transition),
+        rj.samplers.gaussian_finish(),
     )
     key = jax.random.key(52)
     estimates = normalizer_estimates(method, INSIDE, jnp.zeros(2), key, NUM_RUNS)
@@ -76,12 +78,12 @@ def test_mean_weight_is_the_normalizer_for_every_transition_with_a_density(trans
 
 
 def test_mean_weight_is_the_normalizer_of_the_process_without_shrinking():
-    process = rj.variance_exploding()
-    times = rj.log_snr_grid(6, low=-3.0, high=2.0, process=process)
+    process = rj.diffusion.variance_exploding()
+    times = rj.diffusion.log_snr_grid(6, low=-3.0, high=2.0, process=process)
     method = rj.rdmc(
-        rj.gaussian(num_particles=NUM_PARTICLES, scale=float(np.exp(1.5)) + 0.3),
-        rj.levels(times, ESTIMATORS["importance"], process=process),
-        rj.gaussian_finish(),
+        rj.samplers.gaussian_start(num_particles=NUM_PARTICLES, scale=float(np.exp(1.5)) + 0.3),
+        rj.samplers.levels(times, ESTIMATORS["importance"], process=process),
+        rj.samplers.gaussian_finish(),
     )
     key = jax.random.key(53)
     estimates = normalizer_estimates(method, INSIDE, jnp.zeros(2), key, NUM_RUNS)
@@ -96,8 +98,10 @@ GAUSSIAN = Gaussian((0.6, -0.8), (0.3, 1.4), 1.7)
 @pytest.fixture(scope="module", params=["gaussian", "identity"])
 def exact_run(request):
     method = rj.rdmc(
-        rj.gaussian(num_particles=400),
-        rj.levels(rj.log_snr_grid(5, low=-2.0, high=2.0), exact_estimator(GAUSSIAN)),
+        rj.samplers.gaussian_start(num_particles=400),
+        rj.samplers.levels(
+            rj.diffusion.log_snr_grid(5, low=-2.0, high=2.0), exact_estimator(GAUSSIAN)
+        ),
         FINISHES[request.param],
     )
     key = jax.random.key(54)
@@ -108,7 +112,7 @@ def exact_run(request):
 def test_with_exact_moments_weights_repair_the_start_and_nothing_else(exact_run):
     # log w = log Z + log p_T(x_T) - log N(x_T; 0, I), path by path, on as few levels as one likes
     name, first, last = exact_run
-    process, t = rj.ornstein_uhlenbeck(), rj.log_snr_grid(5, low=-2.0, high=2.0)
+    process, t = rj.diffusion.ornstein_uhlenbeck(), rj.diffusion.log_snr_grid(5, low=-2.0, high=2.0)
     start = Gaussian((0.0, 0.0), (1.0, 1.0))
     log_start = jax.vmap(start.logdensity)(first.position)
     expected = GAUSSIAN.noised_logdensity(process, first.position, t[0]) - log_start
@@ -125,9 +129,13 @@ def test_with_exact_moments_weights_repair_the_start_and_nothing_else(exact_run)
 def test_bridge_with_exact_draws_reproduces_a_gaussian_on_two_levels():
     # bridge and moment matched make no error of their own; what the start lacks decays with e^-T
     method = rj.rdmc(
-        rj.gaussian(num_particles=20000),
-        rj.levels(rj.log_snr_grid(2, low=-12.0, high=8.0), exact_estimator(GAUSSIAN), rj.bridge),
-        rj.gaussian_finish(),
+        rj.samplers.gaussian_start(num_particles=20000),
+        rj.samplers.levels(
+            rj.diffusion.log_snr_grid(2, low=-12.0, high=8.0),
+            exact_estimator(GAUSSIAN),
+            rj.diffusion.bridge,
+        ),
+        rj.samplers.gaussian_finish(),
     )
     key = jax.random.key(55)
     _, last, _ = run_compiled(method, GAUSSIAN.logdensity, jnp.zeros(2), key)

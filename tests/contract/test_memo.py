@@ -6,9 +6,17 @@ import rdmc_jax as rj
 
 
 def make_method():
-    estimator = rj.chains(rj.mala, num_chains=4, num_steps=3, start=rj.importance_start())
-    stages = rj.levels(rj.log_snr_grid(5, low=-2.0), estimator, rj.ancestral)
-    return rj.rdmc(rj.gaussian(num_particles=8), stages, rj.annealed(num_temperatures=3))
+    estimator = rj.estimators.chains(
+        rj.kernels.mala, num_chains=4, num_steps=3, begin=rj.estimators.from_importance()
+    )
+    stages = rj.samplers.levels(
+        rj.diffusion.log_snr_grid(5, low=-2.0), estimator, rj.diffusion.ancestral
+    )
+    return rj.rdmc(
+        rj.samplers.gaussian_start(num_particles=8),
+        stages,
+        rj.samplers.annealed_finish(num_temperatures=3),
+    )
 
 
 def test_equal_compositions_are_equal_and_hash_alike():
@@ -17,26 +25,30 @@ def test_equal_compositions_are_equal_and_hash_alike():
 
 
 def test_unequal_compositions_differ():
-    other = rj.rdmc(rj.gaussian(num_particles=9), make_method().levels, make_method().finish)
+    other = rj.rdmc(
+        rj.samplers.gaussian_start(num_particles=9), make_method().levels, make_method().finish
+    )
     assert make_method() != other
 
 
 @pytest.mark.parametrize(
     "make",
     [
-        rj.ornstein_uhlenbeck,
-        rj.variance_exploding,
-        rj.identity,
-        rj.gaussian_finish,
-        rj.warm_start,
-        rj.known_points,
-        rj.no_levels,
-        lambda: rj.annealed(rj.hmc, num_temperatures=4),
-        lambda: rj.importance(num_samples=12),
-        lambda: rj.gaussian(num_particles=12),
-        lambda: rj.langevin(rj.importance(), num_particles=4, num_steps=2, step_size=0.1),
-        lambda: rj.noised_pool(rj.union(rj.known_points()), num_particles=12),
-        lambda: rj.time_grid(4, horizon=2.0),
+        rj.diffusion.ornstein_uhlenbeck,
+        rj.diffusion.variance_exploding,
+        rj.samplers.identity_finish,
+        rj.samplers.gaussian_finish,
+        rj.estimators.from_last_level,
+        rj.pools.known_points,
+        rj.samplers.no_levels,
+        lambda: rj.samplers.annealed_finish(rj.kernels.hmc, num_temperatures=4),
+        lambda: rj.estimators.importance(num_samples=12),
+        lambda: rj.samplers.gaussian_start(num_particles=12),
+        lambda: rj.samplers.langevin_start(
+            rj.estimators.importance(), num_particles=4, num_steps=2, step_size=0.1
+        ),
+        lambda: rj.samplers.noised_pool(rj.pools.union(rj.pools.known_points()), num_particles=12),
+        lambda: rj.diffusion.time_grid(4, horizon=2.0),
     ],
 )
 def test_equal_calls_give_the_identical_parts(make):
@@ -48,10 +60,10 @@ def test_equal_calls_give_the_identical_parts(make):
 @pytest.mark.parametrize(
     "calls",
     [
-        (lambda: rj.importance(), lambda: rj.importance(num_samples=64)),
+        (lambda: rj.estimators.importance(), lambda: rj.estimators.importance(num_samples=64)),
         (
-            lambda: rj.chains(num_chains=4, num_steps=2),
-            lambda: rj.chains(num_steps=2, num_chains=4),
+            lambda: rj.estimators.chains(num_chains=4, num_steps=2),
+            lambda: rj.estimators.chains(num_steps=2, num_chains=4),
         ),
     ],
     ids=["defaults written out", "order of keywords"],

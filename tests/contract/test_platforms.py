@@ -11,18 +11,20 @@ import rdmc_jax as rj
 
 PLATFORMS = ("cuda", "rocm", "tpu")
 COMPOSED = rj.rdmc(
-    rj.gaussian(num_particles=64),
-    rj.levels(
-        rj.log_snr_grid(4),
-        rj.chains(rj.mala, start=rj.pooled_start(), num_chains=4, num_steps=2),
-        rj.moment_matched,
+    rj.samplers.gaussian_start(num_particles=64),
+    rj.samplers.levels(
+        rj.diffusion.log_snr_grid(4),
+        rj.estimators.chains(
+            rj.kernels.mala, begin=rj.estimators.from_all_particles(), num_chains=4, num_steps=2
+        ),
+        rj.diffusion.moment_matched,
     ),
-    rj.annealed(num_temperatures=4),
+    rj.samplers.annealed_finish(num_temperatures=4),
 )
 PLANS = {
-    "default": rj.make_plan(dim=2),
-    "default without a gradient": rj.make_plan(dim=2, has_gradient=False),
-    "composition": rj.make_plan(dim=2, method=COMPOSED),
+    "default": rj.plan(dim=2),
+    "default without a gradient": rj.plan(dim=2, has_gradient=False),
+    "composition": rj.plan(dim=2, method=COMPOSED),
 }
 
 

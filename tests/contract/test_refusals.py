@@ -151,8 +151,8 @@ def test_budget_for_a_method_that_has_its_own():
 
 
 def test_budget_lowers_the_rung_and_says_so():
-    full = rj.make_plan(dim=6, num_samples=2000)
-    half = rj.make_plan(dim=6, num_samples=2000, max_evals=100)
+    full = rj.plan(dim=6, num_samples=2000)
+    half = rj.plan(dim=6, num_samples=2000, max_evals=100)
     assert "dimension 6" in full.reason and "max_evals=100" in half.reason
     assert full.method != half.method
 
@@ -160,7 +160,7 @@ def test_budget_lowers_the_rung_and_says_so():
 def test_budget_that_few_draws_exceed_is_refused():
     # an ensemble is run whole, however few of its draws are kept
     refuse(ValueError, "max_evals=100", "too few", "10 draws", num_samples=10, max_evals=100)
-    assert rj.make_plan(dim=1, num_samples=2000, max_evals=100).max_evals == 100
+    assert rj.plan(dim=1, num_samples=2000, max_evals=100).max_evals == 100
 
 
 @pytest.mark.parametrize("size", [0, -64])
@@ -174,7 +174,11 @@ def test_tolerance_out_of_range(value):
 
 
 def test_tolerance_of_a_method_that_has_nothing_to_enlarge():
-    fixed = rj.rdmc(rj.noised_pool(num_particles=64), rj.no_levels(), rj.gaussian_finish())
+    fixed = rj.rdmc(
+        rj.samplers.noised_pool(num_particles=64),
+        rj.samplers.no_levels(),
+        rj.samplers.gaussian_finish(),
+    )
     refuse(ValueError, "neither levels nor", "annealed", tolerance=0.1, method=fixed)
 
 

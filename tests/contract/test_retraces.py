@@ -32,9 +32,12 @@ def test_new_keys_data_positions_and_more_draws_trace_nothing(run):
 def test_equal_compositions_share_their_program():
     cheap()
     again = rj.rdmc(
-        rj.gaussian(num_particles=64),
-        rj.levels(rj.log_snr_grid(4, low=-3.0, high=3.0), rj.importance(num_samples=16)),
-        rj.gaussian_finish(),
+        rj.samplers.gaussian_start(num_particles=64),
+        rj.samplers.levels(
+            rj.diffusion.log_snr_grid(4, low=-3.0, high=3.0),
+            rj.estimators.importance(num_samples=16),
+        ),
+        rj.samplers.gaussian_finish(),
     )
     assert again == CHEAP_METHOD and hash(again) == hash(CHEAP_METHOD)
     run = functools.partial(
@@ -44,7 +47,7 @@ def test_equal_compositions_share_their_program():
 
 
 def test_core_maps_over_data_in_one_program():
-    plan = rj.make_plan(dim=2, method=CHEAP_METHOD)  # in the user's coordinates
+    plan = rj.plan(dim=2, method=CHEAP_METHOD)  # in the user's coordinates
     z = jnp.arange(3.0)
     many = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), target())
     many["log_normalizer"] = z

@@ -80,7 +80,7 @@ def test_known_positions_that_are_not_finite(tree_draws):
 def test_precision_follows_the_position_when_both_are_enabled(dtype):
     with jax.enable_x64(True):
         position = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), TREE_POSITION)
-        plan = rj.make_plan(dim=4)
+        plan = rj.plan(dim=4)
         result = jax.eval_shape(
             lambda key: rj.core(key, tree_density, position, plan=plan), jax.random.key(0)
         )

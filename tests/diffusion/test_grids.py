@@ -4,14 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdmc_jax import (
-    importance,
-    levels,
-    log_snr_grid,
-    ornstein_uhlenbeck,
-    time_grid,
-    variance_exploding,
-)
+from rdmc_jax.diffusion import log_snr_grid, ornstein_uhlenbeck, time_grid, variance_exploding
+from rdmc_jax.diffusion.estimators import importance
+from rdmc_jax.samplers import levels
 
 
 @pytest.mark.parametrize("process", [ornstein_uhlenbeck(), variance_exploding()])

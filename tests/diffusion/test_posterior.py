@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from targets import Gaussian
 
-from rdmc_jax import ornstein_uhlenbeck, variance_exploding
+from rdmc_jax.diffusion import ornstein_uhlenbeck, variance_exploding
 from rdmc_jax.diffusion.posterior import (
     log_tilt,
     mean_from_score,

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdmc_jax import log_snr_grid, ornstein_uhlenbeck, variance_exploding
+from rdmc_jax.diffusion import log_snr_grid, ornstein_uhlenbeck, variance_exploding
 from rdmc_jax.diffusion.processes import bridge_coefficients
 
 TIMES = np.geomspace(1e-4, 8.0, 60)

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 from targets import Gaussian, assert_mean, moments_of
 
-from rdmc_jax import (
+from rdmc_jax.diffusion import (
     ancestral,
     bridge,
     ddim,

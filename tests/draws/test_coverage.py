@@ -14,37 +14,37 @@ def clusters(share_of_right, num=NUM, dim=5):
     return np.where(right[:, None], 5.0, -5.0) + RNG.normal(size=(num, dim)), right
 
 
-def seen(position, origin):
+def seen(position, source):
     weight = np.full(NUM, 1 / NUM)
     draws = clusters(0.4)[0]
     pool = np.asarray(position, np.float32)
     order = RNG.permutation(NUM)
-    return coverage(draws[order], weight, pool, np.zeros(len(pool), np.float32), origin)
+    return coverage(draws[order], weight, pool, np.zeros(len(pool), np.float32), source)
 
 
 def test_generators_that_saw_everything():
     position, _ = clusters(0.5, num=200)
     found = seen(position, np.arange(200) % 3)
-    np.testing.assert_array_equal(found.unseen, 0.0)
-    assert found.alone == 0.0
+    np.testing.assert_array_equal(found.missed_by_source, 0.0)
+    assert found.seen_by_one_source == 0.0
 
 
 def test_draws_of_a_restart_vouch_for_nobody():
     position, right = clusters(0.1, num=200)
-    origin = np.where(right, 0, np.arange(200) % 3)
+    source = np.where(right, 0, np.arange(200) % 3)
     draws, _ = clusters(0.4, num=400)
-    found = seen(np.concatenate([position, draws]), np.append(origin, np.full(400, -1)))
-    np.testing.assert_allclose(found.unseen, [0.0, 0.4, 0.4], atol=0.03)
-    np.testing.assert_allclose(found.alone, 0.4, atol=0.03)
+    found = seen(np.concatenate([position, draws]), np.append(source, np.full(400, -1)))
+    np.testing.assert_allclose(found.missed_by_source, [0.0, 0.4, 0.4], atol=0.03)
+    np.testing.assert_allclose(found.seen_by_one_source, 0.4, atol=0.03)
 
 
 def test_a_mode_that_one_generator_found():
     position, right = clusters(0.1, num=200)
     # the first generator has all of the right mode, the others nothing of it
-    origin = np.where(right, 0, np.arange(200) % 3)
-    found = seen(position, origin)
-    np.testing.assert_allclose(found.unseen, [0.0, 0.4, 0.4], atol=0.03)
-    np.testing.assert_allclose(found.alone, 0.4, atol=0.03)
+    source = np.where(right, 0, np.arange(200) % 3)
+    found = seen(position, source)
+    np.testing.assert_allclose(found.missed_by_source, [0.0, 0.4, 0.4], atol=0.03)
+    np.testing.assert_allclose(found.seen_by_one_source, 0.4, atol=0.03)
 
 
 def test_points_without_weight_saw_nothing():
@@ -54,12 +54,12 @@ def test_points_without_weight_saw_nothing():
     draws = clusters(0.4)[0]
     pool = position.astype(np.float32)
     found = coverage(draws, weight, pool, log_weight, np.arange(200) % 2)
-    np.testing.assert_allclose(found.alone, 0.4, atol=0.03)
+    np.testing.assert_allclose(found.seen_by_one_source, 0.4, atol=0.03)
 
 
 def test_one_generator_is_compared_with_nothing():
     position, _ = clusters(0.5, num=50)
-    assert seen(position, np.zeros(50, int)).alone == 0.0
+    assert seen(position, np.zeros(50, int)).seen_by_one_source == 0.0
 
 
 def two_replicates(first, second, tail=0.0):

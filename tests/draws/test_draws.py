@@ -131,7 +131,7 @@ def test_check_returns_findings_and_warns_with_their_codes(gaussian_draws):
     broken = dataclasses.replace(gaussian_draws, complete=False)
     with pytest.warns(rj.RDMCWarning, match=r"\[R101\]"):
         found = broken.check()
-    assert [one.code for one in found] == ["R101"] and isinstance(found[0], rj.Finding)
+    assert [one.code for one in found] == ["R101"] and isinstance(found[0], rj.types.Finding)
     assert "[R101]" in broken.summary()
 
 

@@ -90,7 +90,7 @@ def elsewhere(d):
 
 
 def broken(d):
-    return dataclasses.replace(d, num_broken=3)
+    return dataclasses.replace(d, num_nan_weights=3)
 
 
 def asked(d, requested, predicted):
@@ -107,8 +107,8 @@ def small_pilot(d):
 
 
 def differing_searches(d):
-    lacking = ("replicate 1 lacked 45% of what replicate 0 saw",)
-    return dataclasses.replace(d, plan=d.plan._replace(lacking=lacking))
+    exchanged_pools = ("replicate 1 lacked 45% of what replicate 0 saw",)
+    return dataclasses.replace(d, plan=d.plan._replace(exchanged_pools=exchanged_pools))
 
 
 CASES = [
@@ -138,12 +138,14 @@ def test_the_remedy_is_one_that_helps(gaussian_draws):
         (found,) = dataclasses.replace(draws, plan=draws.plan._replace(**changes)).findings()
         return found.message
 
-    plan = rj.make_plan(dim=6, num_samples=2000, max_evals=100)  # lowered to fit
+    plan = rj.plan(dim=6, num_samples=2000, max_evals=100)  # lowered to fit
     assert "Raise max_evals=500." in remedy(max_evals=500.0, reason=plan.reason)
-    assert "Raise max_evals=500." in remedy(max_evals=500.0, richer=draws.plan.richer[:1])
+    assert "Raise max_evals=500." in remedy(
+        max_evals=500.0, with_more_temperatures=draws.plan.with_more_temperatures[:1]
+    )
     # all that there is fits: raising it would change nothing
     assert "max_evals" not in remedy(max_evals=500.0)
-    assert "more temperatures or inner samples" in remedy(generator_names=())
+    assert "more temperatures or inner samples" in remedy(pool_sources=())
 
     met = Accuracy(0.5, 0.4, (), 0, "met by the pilot")
     ended = Accuracy(0.5, 0.6, (), 0, "the largest pool and temperatures are not enough")
@@ -233,7 +235,7 @@ def test_a_tolerance_that_was_not_met_names_what_would_help(gaussian_draws):
 
 def test_the_budget_of_a_method_of_ones_own_names_its_sizes(gaussian_draws):
     draws = over_budget(gaussian_draws)
-    own = dataclasses.replace(draws, plan=draws.plan._replace(generator_names=()))
+    own = dataclasses.replace(draws, plan=draws.plan._replace(pool_sources=()))
     (found,) = own.findings()
     assert "fewer levels" in found.message and "tempering" not in found.message
     # what was spent on draws that were never made is no excess

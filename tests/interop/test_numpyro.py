@@ -20,9 +20,11 @@ def ranks_as_numpyro_wants_them():
 
 
 METHOD = rj.rdmc(
-    rj.gaussian(num_particles=1024),
-    rj.levels(rj.log_snr_grid(8), rj.importance(num_samples=64, reference_scale=2.0)),
-    rj.gaussian_finish(),
+    rj.samplers.gaussian_start(num_particles=1024),
+    rj.samplers.levels(
+        rj.diffusion.log_snr_grid(8), rj.estimators.importance(num_samples=64, reference_scale=2.0)
+    ),
+    rj.samplers.gaussian_finish(),
 )
 """Compiles in a few seconds."""
 COUNTS = np.asarray([7, 2, 4])

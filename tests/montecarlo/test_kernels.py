@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from targets import Gaussian, assert_mean
 
-from rdmc_jax import hmc, mala, random_walk, ula, uld
+from rdmc_jax.montecarlo.kernels import hmc, mala, random_walk, ula, uld
 from rdmc_jax.target.flat import guarded
 
 NUM_CHAINS = 20000

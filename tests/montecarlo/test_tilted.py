@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from targets import Mixture
 
-from rdmc_jax import hmc, mala, uld
+from rdmc_jax.montecarlo.kernels import hmc, mala, uld
 from rdmc_jax.montecarlo.tilted import (
     Tilted,
     acceptance_of,

@@ -9,7 +9,7 @@ from blackjax.diagnostics import psis_weights
 from scipy.special import ndtr
 from targets import pool_of
 
-from rdmc_jax.draws.plan import Generation
+from rdmc_jax.draws.plan import Trial
 from rdmc_jax.montecarlo.weights import (
     kl_bound,
     kl_limit,
@@ -21,12 +21,12 @@ from rdmc_jax.montecarlo.weights import (
     tv_limit,
     weight_ess,
 )
-from rdmc_jax.planning.defaults import RUNGS
-from rdmc_jax.planning.restart_sizes import Sizes, measured, next_sizes, refine
-from rdmc_jax.samplers.core import Prepared, Result
-from rdmc_jax.samplers.methods import NUM_PARTICLES, paired_method
-from rdmc_jax.samplers.reweighting import grown_pool
-from rdmc_jax.samplers.sampler import Info
+from rdmc_jax.planning.defaults import DEFAULT_SIZES
+from rdmc_jax.planning.restart_sizes import Sizes, measured, next_sizes, search_sizes
+from rdmc_jax.samplers.core import EnsembleResult, Preparation
+from rdmc_jax.samplers.methods import NUM_PARTICLES, duplicated_restart
+from rdmc_jax.samplers.reweighting import pool_from_draws
+from rdmc_jax.samplers.sampler import StepInfo
 from rdmc_jax.types import Evaluations
 
 pytestmark = pytest.mark.one_program
@@ -175,7 +175,7 @@ def test_pairs_tell_the_finish_from_the_pool():
 
 def test_what_contributes_most_grows_as_far_as_the_budget_goes():
     start = Sizes(1, 16)
-    pool = Generation(1000, 25.0, 16, 0.12, 0.13, 0.001, 0.09, 0)
+    pool = Trial(1000, 25.0, 16, 0.12, 0.13, 0.001, 0.09, 0)
     assert next_sizes(start, pool, 0.1, sum) == (4, 16)
     finish = pool._replace(finish_variance=0.09, pool_variance=0.001)
     assert next_sizes(start, finish, 0.1, sum) == (1, 64)
@@ -199,14 +199,14 @@ def test_pairs_of_equal_draws_count_once():
 def refined(first, run, tolerance, tell):
     """Two replicates grown without a cap."""
     options = {"num_ensembles": 1, "max_total": np.inf, "tell": tell}
-    return refine([first, first], run, RUNGS[0], tolerance=tolerance, **options)
+    return search_sizes([first, first], run, DEFAULT_SIZES[0], tolerance=tolerance, **options)
 
 
 def test_draws_with_named_parts_become_points_of_a_larger_pool():
     """Ensembles that are made up: log w varies with the pool until that has grown."""
     rng = np.random.default_rng(0)
     location, scale = np.array([1.0, -2.0]), np.array([[2.0, 0.0], [1.0, 3.0]])
-    first = Prepared(location, scale, pool_of(np.zeros((8, 2))), np.zeros(2))
+    first = Preparation(location, scale, pool_of(np.zeros((8, 2))), np.zeros(2))
     made, told = [], []
 
     def run(replicate, number, prepared, method):
@@ -215,8 +215,8 @@ def test_draws_with_named_parts_become_points_of_a_larger_pool():
         spread = 0.5 if prepared.pool.position.shape[0] == 8 else 0.01
         shared = spread * np.tile(rng.standard_normal(NUM_PARTICLES // 2), 2)
         made.append((replicate, u))
-        info = Info(*[np.nan] * 6, Evaluations(10, 5), 0)
-        return Result({"a": x[:, 0], "b": [x[:, 1:]]}, shared, info)
+        info = StepInfo(*[np.nan] * 6, Evaluations(10, 5), 0)
+        return EnsembleResult({"a": x[:, 0], "b": [x[:, 1:]]}, shared, info)
 
     found = refined(first, run, 0.1, told.append)
     one, last = found.accuracy.generations
@@ -234,7 +234,7 @@ def test_draws_with_named_parts_become_points_of_a_larger_pool():
 def test_pools_grow_by_draws_of_the_fewest_temperatures_that_will_do():
     """Ensembles that are made up: the finish is good from the start, pools of any size are not."""
     rng = np.random.default_rng(6)
-    first = Prepared(np.zeros(1), np.eye(1), pool_of(np.zeros((8, 1))), np.zeros(1))
+    first = Preparation(np.zeros(1), np.eye(1), pool_of(np.zeros((8, 1))), np.zeros(1))
     made = []
 
     def run(replicate, number, prepared, method):
@@ -243,21 +243,25 @@ def test_pools_grow_by_draws_of_the_fewest_temperatures_that_will_do():
         own = 0.4 * rng.standard_normal(NUM_PARTICLES) / size
         shared = 0.6 * np.tile(rng.standard_normal(NUM_PARTICLES // 2), 2) / np.sqrt(size)
         position = rng.standard_normal((NUM_PARTICLES, 1))
-        return Result(position, own + shared, Info(*[np.nan] * 6, Evaluations(10, 5), 0))
+        return EnsembleResult(
+            position, own + shared, StepInfo(*[np.nan] * 6, Evaluations(10, 5), 0)
+        )
 
     found = refined(first, run, 0.03, lambda line: None)
-    fewest = RUNGS[0].num_temperatures
+    fewest = DEFAULT_SIZES[0].num_temperatures
     measured_at = [one.num_temperatures for one in found.accuracy.generations]
     sizes = [round(one.threshold / 25) for one in found.accuracy.generations]
     assert len(sizes) >= 3 and sizes[-1] > sizes[1] and measured_at[1] > fewest
     # between two measured ensembles, the pool's own
     for before, now in itertools.pairwise(sizes):
         own = [method for replicate, method in made if replicate == 0]
-        assert own.count(paired_method(RUNGS[0], before, fewest)) >= now - before - 1
+        assert own.count(duplicated_restart(DEFAULT_SIZES[0], before, fewest)) >= now - before - 1
 
 
 def test_draws_in_a_grown_pool_vouch_for_no_generator():
-    old = pool_of(np.zeros((3, 1)))._replace(origin=jnp.arange(3), coarsest=jnp.asarray(7.0))
-    pool = grown_pool(old, np.ones((4, 1)), np.zeros(4), 1000)
-    np.testing.assert_array_equal(pool.origin, [-1, -1, -1, -1, 0, 1, 2])
-    assert float(pool.coarsest) == 7.0
+    old = pool_of(np.zeros((3, 1)))._replace(
+        source=jnp.arange(3), largest_useful_noise=jnp.asarray(7.0)
+    )
+    pool = pool_from_draws(old, np.ones((4, 1)), np.zeros(4), 1000)
+    np.testing.assert_array_equal(pool.source, [-1, -1, -1, -1, 0, 1, 2])
+    assert float(pool.largest_useful_noise) == 7.0

@@ -14,24 +14,24 @@ from targets import Mixture, copies
 import rdmc_jax as rj
 from rdmc_jax.diffusion.estimators.batches import repeated
 from rdmc_jax.diffusion.transitions import noise_kl
-from rdmc_jax.draws.plan import LevelGeneration
+from rdmc_jax.draws.plan import LevelTrial
 from rdmc_jax.planning.level_sizes import (
     LevelSizes,
-    allotted,
+    allocate_batches,
     first_sizes,
-    longer,
-    measured_generation,
+    measured_trial,
     next_level_sizes,
-    quieter,
-    sized,
+    resized,
+    with_batches,
+    with_more_levels,
 )
 from rdmc_jax.types import Evaluations, Moments, Posterior
 
-GRID = rj.log_snr_grid(4, low=-3.0, high=3.0)
+GRID = rj.diffusion.log_snr_grid(4, low=-3.0, high=3.0)
 METHOD = rj.rdmc(
-    rj.gaussian(num_particles=64),
-    rj.levels(GRID, rj.chains(num_chains=4)),
-    rj.annealed(num_temperatures=2),
+    rj.samplers.gaussian_start(num_particles=64),
+    rj.samplers.levels(GRID, rj.estimators.chains(num_chains=4)),
+    rj.samplers.annealed_finish(num_temperatures=2),
 )
 
 
@@ -45,7 +45,7 @@ def kl_of_gaussians(mean, variance, other_mean, other_variance):
 def test_noise_is_the_divergence_that_finite_samples_make():
     """Moments of n exact samples in a step of the Ornstein-Uhlenbeck process, many times over."""
     rng, count, n = np.random.default_rng(0), 20_000, 200
-    process, t, s = rj.ornstein_uhlenbeck(), np.full(count, 0.9), np.full(count, 0.4)
+    process, t, s = rj.diffusion.ornstein_uhlenbeck(), np.full(count, 0.9), np.full(count, 0.4)
     true_mean, true_variance = np.array([0.3, -1.0]), np.array([0.2, 0.05])
     # mean and variance of n samples of a Gaussian are independent
     mean = true_mean + np.sqrt(true_variance / n) * rng.normal(size=(count, 2))
@@ -76,7 +76,7 @@ def test_noise_is_the_divergence_that_finite_samples_make():
 def test_batches_are_the_fewest_for_their_noise():
     rng = np.random.default_rng(1)
     cost, allowed = rng.exponential(size=8), 0.02
-    batches = np.asarray(allotted(cost, allowed)[:-1])
+    batches = np.asarray(allocate_batches(cost, allowed)[:-1])
     assert np.sum(cost / batches) <= allowed
     other = np.sqrt(cost) * np.exp(0.3 * rng.normal(size=(100, 8)))
     other *= np.sum(cost / other, axis=1, keepdims=True) / allowed  # of the same noise
@@ -85,26 +85,26 @@ def test_batches_are_the_fewest_for_their_noise():
 
 def test_sizes_of_a_method_grow_as_they_say():
     first = first_sizes(METHOD)
-    assert first == LevelSizes(GRID, (1,) * 5, 1, 1) and sized(METHOD, first) == METHOD
-    more = longer(METHOD, first, 2)
+    assert first == LevelSizes(GRID, (1,) * 5, 1, 1) and resized(METHOD, first) == METHOD
+    more = with_more_levels(METHOD, first, 2)
     assert more.num_levels == 8 and more.finer == 2
     assert more.times[0] > GRID[0] and more.times[-1] < GRID[-1]
     noise = np.array([0.01, 0.01, 0.04, 0.16])
-    quiet = quieter(first, noise, more, 0.11)
+    quiet = with_batches(first, noise, more, 0.11)
     # at equal batches half the steps have half the noise: .11 for what was .22
     assert len(quiet.num_batches) == 9 and quiet.num_batches[0] <= quiet.num_batches[-1]
-    wide = quieter(first, noise, first._replace(wider=2), 0.11)
+    wide = with_batches(first, noise, first._replace(wider=2), 0.11)
     assert wide.num_batches == (1, 1, 1, 2, 2)
-    grown = sized(METHOD, quiet._replace(wider=2))
-    wanted = repeated(rj.chains(num_chains=8, num_candidates=128), quiet.num_batches)
+    grown = resized(METHOD, quiet._replace(wider=2))
+    wanted = repeated(rj.estimators.chains(num_chains=8, num_candidates=128), quiet.num_batches)
     assert grown.levels.estimator == wanted
-    assert grown.finish == rj.annealed(num_temperatures=4)
+    assert grown.finish == rj.samplers.annealed_finish(num_temperatures=4)
 
 
 def generation(noise, rest, limit=0.2):
     num, total = len(noise), sum(noise) + rest
     evals = (100,) * num + (50,)
-    return LevelGeneration(
+    return LevelTrial(
         num, (1,) * (num + 1), 1, 1, limit, limit, total, tuple(noise), rest, evals, sum(evals)
     )
 
@@ -123,7 +123,7 @@ def test_what_contributes_most_grows():
 
 def test_more_chains_take_over_where_more_levels_do_not_help():
     first = first_sizes(METHOD)
-    second = longer(METHOD, first, 2)._replace(num_batches=(1,) * 9)
+    second = with_more_levels(METHOD, first, 2)._replace(num_batches=(1,) * 9)
     for rest, is_width in ((0.19, True), (0.1, False)):
         tried = [(generation((0.001,) * 4, 0.2), first), (generation((0.0005,) * 8, rest), second)]
         new = next_level_sizes(METHOD, tried, 0.12, 2)
@@ -138,13 +138,13 @@ def test_more_chains_take_over_where_more_levels_do_not_help():
 def test_a_method_without_weights_has_nothing_to_certify():
     result = types.SimpleNamespace(log_weight=np.full(64, np.nan))
     with pytest.raises(ValueError, match="this method has none"):
-        measured_generation(first_sizes(METHOD), [result, result], 100)
+        measured_trial(first_sizes(METHOD), [result, result], 100)
 
 
 @pytest.mark.parametrize("num_batches", [(), (1, 0)])
 def test_a_level_without_a_batch_is_refused(num_batches):
     with pytest.raises(ValueError, match="at least one batch"):
-        repeated(rj.importance(num_samples=8), num_batches)
+        repeated(rj.estimators.importance(num_samples=8), num_batches)
 
 
 def test_batches_of_a_level_are_merged():
@@ -152,7 +152,7 @@ def test_batches_of_a_level_are_merged():
         return -0.5 * jnp.sum((y - 1.0) ** 2) / 0.25
 
     posterior = copies(Posterior(jnp.asarray((0.5, -0.5)), jnp.asarray(1.0)), 500)
-    estimator = repeated(rj.importance(num_samples=16), (1, 8))
+    estimator = repeated(rj.estimators.importance(num_samples=16), (1, 8))
 
     @jax.jit
     def two(key):
@@ -174,11 +174,12 @@ def test_batches_of_a_level_are_merged():
 TOLERANCE = 0.3
 WEIGHT = (0.3, 0.7)
 MIXTURE_METHOD = rj.rdmc(
-    rj.gaussian(num_particles=512),
-    rj.levels(
-        rj.log_snr_grid(6, low=-4.0, high=3.0), rj.importance(num_samples=16, reference_scale=2.0)
+    rj.samplers.gaussian_start(num_particles=512),
+    rj.samplers.levels(
+        rj.diffusion.log_snr_grid(6, low=-4.0, high=3.0),
+        rj.estimators.importance(num_samples=16, reference_scale=2.0),
     ),
-    rj.annealed(num_temperatures=2),
+    rj.samplers.annealed_finish(num_temperatures=2),
 )
 TARGET = Mixture(WEIGHT, ((-2.5, 0.0), (2.5, 1.0)), ((1.0, 0.6), (0.6, 1.0)), -2.0)
 

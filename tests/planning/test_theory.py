@@ -99,7 +99,7 @@ def test_inner_accuracy_uses_all_of_its_share():
 
 
 def test_log_sobolev_constant_of_a_gaussian_is_its_posteriors_precision():
-    process = rj.ornstein_uhlenbeck()
+    process = rj.diffusion.ornstein_uhlenbeck()
     t = np.array([0.01, 0.3, 2.0])
     s2 = (np.asarray(process.sigma(t)) / np.asarray(process.alpha(t))) ** 2
     exact = 1 / (0.25 * s2 / (0.25 + s2))
@@ -221,7 +221,7 @@ def test_a_plan_without_gradient_has_no_smoothness_but_a_pilot():
     def stepped(x):
         return jnp.round(-2 * jnp.sum(x**2)) / 4
 
-    found = rj.plan(jax.random.key(0), stepped, jnp.zeros(1), num_samples=2000, max_evals=120)
+    found = rj.forecast(jax.random.key(0), stepped, jnp.zeros(1), num_samples=2000, max_evals=120)
     assert np.isnan(found.pilot.smoothness) and np.isnan(found.theory.smoothness)
     assert np.isfinite(found.theory.horizon) and found.theory.num_levels == 0
     assert "no gradient" in found.summary() and "not known" in found.summary()

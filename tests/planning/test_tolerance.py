@@ -85,7 +85,7 @@ def test_progress_has_a_line_for_each_generation(shown):
 
 
 def test_a_plan_foresees_what_the_run_then_needed(met):
-    found = rj.plan(jax.random.key(1), density, ORIGIN, data=GMM4_DATA, num_samples=2000)
+    found = rj.forecast(jax.random.key(1), density, ORIGIN, data=GMM4_DATA, num_samples=2000)
     ahead = found.pilot.forecast
     record = met.plan.accuracy
     used = record.generations[record.chosen]

@@ -14,7 +14,7 @@ from rdmc_jax.draws.coverage import part_weights
 from rdmc_jax.montecarlo.weights import log_mean_exp, log_normalizer_error, pareto_tail
 from rdmc_jax.plots.figure import COLOURS
 from rdmc_jax.plots.weights import excess
-from rdmc_jax.samplers.sampler import Info
+from rdmc_jax.samplers.sampler import StepInfo
 from rdmc_jax.types import Evaluations
 
 NUM = 2000
@@ -32,7 +32,7 @@ def record(position, log_weight, replicate=None, ess=NONE, acceptance_rate=NONE,
         position=position,
         log_weight=log_weight,
         replicate=replicate,
-        info=Info(
+        info=StepInfo(
             log_snr, ess, 0.5 * ess, acceptance_rate, ess, ess, counts, np.zeros(ess.size, int)
         ),
         log_normalizer=log_mean_exp(log_weight),

@@ -14,7 +14,7 @@ from rdmc_jax.pools.curvature import (
     newton_step,
     squared_length,
 )
-from rdmc_jax.pools.mode_search import around, log_explained
+from rdmc_jax.pools.mode_search import log_explained, propose_starts
 from rdmc_jax.pools.pilot import climbing_pilot, gradient_free_pilot, pilot_evaluations
 from rdmc_jax.problems.curved import shells
 from rdmc_jax.problems.mixtures import gaussian_rotated, unequal_mixture
@@ -97,7 +97,7 @@ def test_what_the_modes_met_explain_is_their_gaussians():
 def test_new_starts_favour_what_is_not_explained():
     far = jnp.asarray([[-4.0, 4.0], [4.0, -4.0], [-4.0, -4.0]])
     best = jnp.concatenate([jnp.zeros((13, 2)), far])
-    new, bad = around(
+    new, bad = propose_starts(
         jax.random.key(2), two_gaussians, best, jnp.ones_like(best), num_new=1000, num_candidates=64
     )
     is_near = np.sum((np.asarray(new) - 4.0) ** 2, axis=1) < 1.0

@@ -21,7 +21,10 @@ def generated(generator, target, known=KNOWN):
 
 @pytest.mark.parametrize(
     "generator",
-    [rj.broad_chains(num_chains=2000, num_steps=60), rj.tempered_smc(num_particles=2000)],
+    [
+        rj.pools.broad_chains(num_chains=2000, num_steps=60),
+        rj.pools.tempered_smc(num_particles=2000),
+    ],
     ids=["chains", "smc"],
 )
 def test_pool_of_a_gaussian_has_its_law(generator):
@@ -34,29 +37,33 @@ def test_pool_of_a_gaussian_has_its_law(generator):
 
 
 def test_chains_count_their_evaluations():
-    pool = generated(rj.broad_chains(num_chains=10, num_steps=7), TARGET)
+    pool = generated(rj.pools.broad_chains(num_chains=10, num_steps=7), TARGET)
     assert pool.num_evals.logdensity == pool.num_evals.gradient == 10 * 8
 
 
-@pytest.mark.parametrize(("kernel", "gradients"), [(rj.mala, 1), (rj.hmc, 4), (None, 0)])
+@pytest.mark.parametrize(
+    ("kernel", "gradients"), [(rj.kernels.mala, 1), (rj.kernels.hmc, 4), (None, 0)]
+)
 def test_tempering_counts_what_its_kernel_evaluates(kernel, gradients):
     rounds = 3
     options = {"num_particles": 8, "num_steps": 2, "max_rounds": rounds, "num_cold_rounds": 9}
-    generator = rj.tempered_smc(rj.random_walk if kernel is None else kernel, **options)
+    generator = rj.pools.tempered_smc(
+        rj.kernels.random_walk if kernel is None else kernel, **options
+    )
     pool = generated(generator, TARGET)
     count = 8 * (1 + 2 * rounds * max(gradients, 1))
     assert pool.num_evals == (count, count if gradients else 0)
 
 
 def test_broad_chains_find_the_modes_that_the_known_points_span():
-    pool = generated(rj.broad_chains(num_chains=200, num_steps=60), MODES)
+    pool = generated(rj.pools.broad_chains(num_chains=200, num_steps=60), MODES)
     right = np.asarray(pool.position)[:, 0] > 0
     assert 0.2 < right.mean() < 0.8
     assert np.all(np.abs(np.abs(np.asarray(pool.position)[:, 0]) - 4.0) < 3.0)
 
 
 def test_known_points_keep_their_weights_and_cost_nothing():
-    pool = generated(rj.known_points(), TARGET)
+    pool = generated(rj.pools.known_points(), TARGET)
     np.testing.assert_array_equal(pool.position, KNOWN.position)
     np.testing.assert_array_equal(pool.log_weight, KNOWN.log_weight)
     assert pool.num_evals.logdensity == pool.num_evals.gradient == 0
@@ -67,7 +74,7 @@ def test_points_of_zero_density_are_kept_out_of_the_pool():
     def fn(x):
         return jnp.where(x[0] > 0, TARGET.logdensity(x), -jnp.inf)
 
-    generator = rj.broad_chains(num_chains=100, num_steps=1)
+    generator = rj.pools.broad_chains(num_chains=100, num_steps=1)
     pool = jax.jit(lambda key: generator(key, fn, KNOWN))(jax.random.key(0))
     inside = np.asarray(pool.position)[:, 0] > 0
     assert 20 < inside.sum() < 80
@@ -76,8 +83,8 @@ def test_points_of_zero_density_are_kept_out_of_the_pool():
 
 
 def test_union_holds_all_points_and_the_sum_of_their_costs():
-    one, other = rj.known_points(), rj.broad_chains(num_chains=6, num_steps=3)
-    pool = generated(rj.union(one, other), TARGET)
+    one, other = rj.pools.known_points(), rj.pools.broad_chains(num_chains=6, num_steps=3)
+    pool = generated(rj.pools.union(one, other), TARGET)
     assert pool.position.shape == (11, 2) and pool.log_weight.shape == (11,)
     np.testing.assert_array_equal(pool.position[:5], KNOWN.position)
     np.testing.assert_array_equal(pool.log_weight[:5], KNOWN.log_weight)

@@ -12,7 +12,7 @@ from targets import CHEAP_METHOD, ORIGIN, cheap, density, target
 import rdmc_jax as rj
 from rdmc_jax.runs import checkpoint
 from rdmc_jax.runs.checkpoint import open_checkpoint, read_part, write_part
-from rdmc_jax.runs.run import stages
+from rdmc_jax.runs.run import bound_programs
 
 pytestmark = pytest.mark.one_program
 
@@ -132,8 +132,8 @@ def test_what_was_made_of_a_pool_that_changed_is_made_again(whole, copy):
 def test_a_pilot_is_not_taken_for_one_of_another_pool_or_method(tmp_path):
     data = target()
     store = open_checkpoint(tmp_path, jax.random.key(0), density, ORIGIN, data, {})
-    programs = stages(density, ORIGIN, data, None, mesh=None, store=store)
-    plan = rj.make_plan(dim=2, method=CHEAP_METHOD)
+    programs = bound_programs(density, ORIGIN, data, None, mesh=None, store=store)
+    plan = rj.plan(dim=2, method=CHEAP_METHOD)
     prepared = programs.prepare("replicate0", jax.random.key(0), plan)
     keys, names = jax.random.key(1)[None], ["replicate0-pilot0"]
     first = programs.ensembles(names, keys, prepared, CHEAP_METHOD)[0]
@@ -144,5 +144,5 @@ def test_a_pilot_is_not_taken_for_one_of_another_pool_or_method(tmp_path):
         other = programs.ensembles(names, keys, grown, CHEAP_METHOD)[0]
     assert not np.any(other.position == first.position)
     assert store.origin(CHEAP_METHOD, prepared) != store.origin(
-        CHEAP_METHOD._replace(finish=rj.annealed(num_temperatures=2)), prepared
+        CHEAP_METHOD._replace(finish=rj.samplers.annealed_finish(num_temperatures=2)), prepared
     )

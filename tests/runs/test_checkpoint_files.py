@@ -57,15 +57,16 @@ def test_descriptions_tell_apart_what_differs():
     def recursive(x):
         return recursive(x)
 
-    loop = rj.annealed(num_temperatures=4)
+    loop = rj.samplers.annealed_finish(num_temperatures=4)
     things = [
         None, 1, 1.0, True, "1", (1,), [1], {"a": 1}, {"a": 2},
         jnp.zeros(2), jnp.zeros(2, jnp.int32), jnp.zeros((2, 1)), jnp.ones(2),
         jax.random.key(0), jax.random.key(1), jax.random.key(0, impl="rbg"),
         scaled(1), scaled(2), lambda x: x + 1, lambda x: x + 2,
         functools.partial(scaled, 1), functools.partial(scaled, 2), recursive,
-        loop, rj.annealed(num_temperatures=5), rj.annealed(rj.ula, num_temperatures=4),
-        rj.make_plan(dim=2), rj.make_plan(dim=3), rj.make_plan(dim=2, num_samples=9999),
+        loop, rj.samplers.annealed_finish(num_temperatures=5),
+        rj.samplers.annealed_finish(rj.kernels.ula, num_temperatures=4),
+        rj.plan(dim=2), rj.plan(dim=3), rj.plan(dim=2, num_samples=9999),
         jax.jit(scaled(3)), np.float32(1), rj.Draws,
     ]  # fmt: skip
     texts = [described(one) for one in things]
@@ -88,9 +89,9 @@ def test_a_description_is_the_same_in_another_process():
     code = """
 import rdmc_jax as rj
 from rdmc_jax.runs.described import described, digest
-rj.annealed(num_temperatures=7)  # caches are not what is described
-print(digest(described(rj.make_plan(dim=5))))
+rj.samplers.annealed_finish(num_temperatures=7)  # caches are not what is described
+print(digest(described(rj.plan(dim=5))))
 """
     command = [sys.executable, "-c", code]
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert out.strip() == digest(described(rj.make_plan(dim=5)))
+    assert out.strip() == digest(described(rj.plan(dim=5)))

@@ -41,9 +41,12 @@ CHANGED = {
     "method": (
         {
             "method": rj.rdmc(
-                rj.gaussian(num_particles=64),
-                rj.levels(rj.log_snr_grid(4, low=-3.0, high=3.0), rj.importance(num_samples=17)),
-                rj.gaussian_finish(),
+                rj.samplers.gaussian_start(num_particles=64),
+                rj.samplers.levels(
+                    rj.diffusion.log_snr_grid(4, low=-3.0, high=3.0),
+                    rj.estimators.importance(num_samples=17),
+                ),
+                rj.samplers.gaussian_finish(),
             )
         },
         "plan",

@@ -8,10 +8,10 @@ from targets import pool_of
 
 from rdmc_jax.pools.pilot import Pilot
 from rdmc_jax.pools.pool import known_points
-from rdmc_jax.runs.exchange import both, lacked, shared
+from rdmc_jax.runs.exchange import exchange_pools, joined_pool, missing_share
 from rdmc_jax.runs.run import run_plan
-from rdmc_jax.samplers.core import Plan, Prepared
-from rdmc_jax.samplers.finishes import annealed
+from rdmc_jax.samplers.core import Plan, Preparation
+from rdmc_jax.samplers.finishes import annealed_finish
 from rdmc_jax.samplers.noised_pool import no_levels, noised_pool
 from rdmc_jax.samplers.sampler import rdmc
 from rdmc_jax.types import Evaluations
@@ -24,7 +24,7 @@ def prepared_of(points, location=0.0, scale=1.0):
     dim = points.shape[1]
     u = (points - location) / scale
     location, scale = (jnp.full(dim, value, jnp.float32) for value in (location, scale))
-    return Prepared(location, scale, pool_of(u), jnp.zeros(2))
+    return Preparation(location, scale, pool_of(u), jnp.zeros(2))
 
 
 def wide(count, dim=5):
@@ -39,8 +39,8 @@ def narrow(count, dim=5):
 def test_pools_of_one_law_lack_nothing(dim):
     first = prepared_of(np.concatenate([wide(1000, dim), narrow(500, dim)]), 3.0, 2.0)
     second = prepared_of(np.concatenate([wide(700, dim), narrow(900, dim)]), -1.0, 0.5)
-    assert lacked(first, second) == lacked(second, first) == 0.0
-    same, said = shared([first, second])
+    assert missing_share(first, second) == missing_share(second, first) == 0.0
+    same, said = exchange_pools([first, second])
     assert same[0] is first and same[1] is second and said == ()
 
 
@@ -48,10 +48,10 @@ def test_pools_of_one_law_lack_nothing(dim):
 def test_a_missed_mode_is_given_by_the_replicate_that_saw_it(num_seen):
     blind = prepared_of(np.concatenate([wide(1500), narrow(num_seen)]), 3.0, 2.0)
     seeing = prepared_of(np.concatenate([wide(800), narrow(800)]), -1.0, 0.5)
-    assert lacked(seeing, blind) == 0.0
+    assert missing_share(seeing, blind) == 0.0
     # the ball around a member at the rim of the narrow mode may reach into the wide one
-    assert 0.45 < lacked(blind, seeing) <= 0.51
-    (first, second), said = shared([blind, seeing])
+    assert 0.45 < missing_share(blind, seeing) <= 0.51
+    (first, second), said = exchange_pools([blind, seeing])
     assert second is seeing and len(said) == 1
     assert "replicate 0 lacked" in said[0] and "what replicate 1 saw" in said[0]
     own, count = np.asarray(blind.pool.position), 1500 + num_seen
@@ -67,7 +67,7 @@ def test_each_pool_has_half_the_weight_and_evaluations_stay_where_they_were_made
     first, second = prepared_of(wide(300)), prepared_of(narrow(200))
     first = first._replace(pool=pool_of(first.pool.position, 4.0 * np.ones(300)))
     first = first._replace(pool=first.pool._replace(num_evals=spent))
-    joined = both(first, second).pool
+    joined = joined_pool(first, second).pool
     weight = np.exp(joined.log_weight)
     np.testing.assert_allclose([weight[:300].sum(), weight[300:].sum()], [1.0, 1.0], rtol=1e-5)
     assert joined.num_evals == spent
@@ -76,7 +76,7 @@ def test_each_pool_has_half_the_weight_and_evaluations_stay_where_they_were_made
 def test_of_many_replicates_each_is_compared_with_the_next_three_only():
     rich = prepared_of(np.concatenate([wide(500), narrow(500)]))
     poor = [prepared_of(wide(900)) for _ in range(5)]
-    found, said = shared([poor[0], rich, *poor[1:]])
+    found, said = exchange_pools([poor[0], rich, *poor[1:]])
     helped = [one.pool.position.shape[0] > 1000 for one in found]
     assert helped == [True, False, False, False, True, True] and len(said) == 3
 
@@ -85,7 +85,7 @@ def test_points_without_weight_are_not_seen():
     seeing = prepared_of(np.concatenate([wide(500), narrow(500)]))
     without = np.where(np.arange(1000) < 500, 0.0, -np.inf)
     blind = seeing._replace(pool=pool_of(seeing.pool.position, without))
-    assert lacked(blind, seeing) > 0.4 and lacked(seeing, blind) == 0.0
+    assert missing_share(blind, seeing) > 0.4 and missing_share(seeing, blind) == 0.0
 
 
 def pilot_of_one_side(rng_key, logdensity_fn, position, known):
@@ -109,12 +109,12 @@ def two_sides(x):
 
 def test_a_run_is_right_if_one_replicate_saw_everything():
     restart = noised_pool(num_particles=256)
-    method = rdmc(restart, no_levels(), annealed(num_temperatures=4, num_pilot=16))
+    method = rdmc(restart, no_levels(), annealed_finish(num_temperatures=4, num_pilot=16))
     plan = Plan(method, pilot_of_one_side, known_points(), 4, 1, "a test")
     for seed in (0, 3, 4):
         draws = run_plan(jax.random.key(seed), two_sides, jnp.zeros(1), 1024, plan)
-        lacking = len(draws.plan.lacking)
-        assert 0 < lacking < 4, "a seed must have replicates of both kinds"
+        exchanged_pools = len(draws.plan.exchanged_pools)
+        assert 0 < exchanged_pools < 4, "a seed must have replicates of both kinds"
         error = abs(draws.log_normalizer - np.log(6.0))
         assert error < 4 * draws.log_normalizer_error < 0.2
         # each replicate by itself, also those that saw one side only

@@ -12,7 +12,7 @@ KEY = jax.random.key(1)
 
 
 def foresee(data, key=KEY, **options):
-    return rj.plan(key, density, ORIGIN, data=data, num_samples=2000, **options)
+    return rj.forecast(key, density, ORIGIN, data=data, num_samples=2000, **options)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_the_summary_shows_both(mixture):
 def test_bad_input_is_refused_as_by_sample(options, error, word):
     given = {"rng_key": KEY, "position": ORIGIN, "data": target()} | options
     with pytest.raises(error, match=word):
-        rj.plan(given.pop("rng_key"), density, given.pop("position"), **given)
+        rj.forecast(given.pop("rng_key"), density, given.pop("position"), **given)
 
 
 def test_a_density_that_is_finite_nowhere_is_refused():

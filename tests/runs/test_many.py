@@ -9,9 +9,11 @@ import rdmc_jax as rj
 
 TRACED = [0]
 METHOD = rj.rdmc(
-    rj.gaussian(num_particles=64),
-    rj.levels(rj.log_snr_grid(4, low=-3.0, high=3.0), rj.importance(num_samples=16)),
-    rj.gaussian_finish(),
+    rj.samplers.gaussian_start(num_particles=64),
+    rj.samplers.levels(
+        rj.diffusion.log_snr_grid(4, low=-3.0, high=3.0), rj.estimators.importance(num_samples=16)
+    ),
+    rj.samplers.gaussian_finish(),
 )
 DATA = {
     "mean": jnp.array([[3.0], [-20.0], [100.0]]),

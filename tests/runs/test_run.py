@@ -39,7 +39,7 @@ def test_first_draws_stay_when_more_are_asked_for():
 @pytest.mark.parametrize("num_replicates", [None, 1, 3, 4, 7])
 def test_as_many_draws_as_were_asked_for(num_replicates):
     for num_samples in (7, 11, 191, 1999, 3999, 5003, 7998, 7999, 8001, 11999):
-        plan = rj.make_plan(dim=2, num_samples=num_samples, num_replicates=num_replicates)
+        plan = rj.plan(dim=2, num_samples=num_samples, num_replicates=num_replicates)
         shares = shares_of(num_samples, plan)
         assert sum(shares) == num_samples and len(shares) == plan.num_replicates
         assert max(shares) <= plan.num_ensembles * plan.num_particles

@@ -9,17 +9,10 @@ import numpy as np
 import pytest
 from targets import Mixture, assert_mean, copies, moments_of
 
-from rdmc_jax import (
-    annealed,
-    gaussian_finish,
-    hmc,
-    identity,
-    mala,
-    ornstein_uhlenbeck,
-    random_walk,
-    variance_exploding,
-)
+from rdmc_jax.diffusion import ornstein_uhlenbeck, variance_exploding
 from rdmc_jax.diffusion.posterior import posterior_at
+from rdmc_jax.montecarlo.kernels import hmc, mala, random_walk
+from rdmc_jax.samplers import annealed_finish, gaussian_finish, identity_finish
 from rdmc_jax.samplers.finishes import factor_of
 from rdmc_jax.target.flat import guarded
 
@@ -39,13 +32,13 @@ def correlated(moments, scale):
 
 FINISHES = {
     "gaussian": (gaussian_finish(), 1, 0),
-    "mala": (annealed(mala, num_temperatures=3, num_pilot=16), 4, 4),
-    "covariances": (annealed(num_temperatures=3, reference=correlated), 4, 4),
-    "random walk": (annealed(random_walk, num_temperatures=3), 4, 0),
-    "hmc": (annealed(partial(hmc, num_integration_steps=2), num_temperatures=3), 7, 7),
-    "blackjax.mala": (annealed(blackjax.mala, num_temperatures=3), 4, 4),
-    "blackjax.hmc": (annealed(BLACKJAX_HMC, num_temperatures=3), 7, 7),
-    "blackjax.nuts": (annealed(BLACKJAX_NUTS, num_temperatures=3), None, None),
+    "mala": (annealed_finish(mala, num_temperatures=3, num_pilot=16), 4, 4),
+    "covariances": (annealed_finish(num_temperatures=3, reference=correlated), 4, 4),
+    "random walk": (annealed_finish(random_walk, num_temperatures=3), 4, 0),
+    "hmc": (annealed_finish(partial(hmc, num_integration_steps=2), num_temperatures=3), 7, 7),
+    "blackjax.mala": (annealed_finish(blackjax.mala, num_temperatures=3), 4, 4),
+    "blackjax.hmc": (annealed_finish(BLACKJAX_HMC, num_temperatures=3), 7, 7),
+    "blackjax.nuts": (annealed_finish(BLACKJAX_NUTS, num_temperatures=3), None, None),
 }
 
 
@@ -101,7 +94,7 @@ def test_annealing_reduces_the_noise_of_the_weights():
     x, t = copies(X, 500), jnp.full((500,), T)
     rough = moments_of(jnp.full((500, 2), 0.6), jnp.full((1, 2), 0.5), 20.0)
     spread = []
-    for finish in (gaussian_finish(), annealed(num_temperatures=30)):
+    for finish in (gaussian_finish(), annealed_finish(num_temperatures=30)):
         end = jax.jit(lambda key, f=finish: f.sample(key, TARGET.logdensity, PROCESS, x, t, rough))(
             jax.random.key(42)
         )
@@ -111,16 +104,16 @@ def test_annealing_reduces_the_noise_of_the_weights():
 
 def test_identity_returns_the_point_and_the_density_with_its_jacobian():
     x, t = jnp.asarray([[0.2, -0.5], [1.0, 0.3]]), jnp.full((2,), T)
-    end = identity().sample(jax.random.key(0), TARGET.logdensity, PROCESS, x, t, None)
+    end = identity_finish().sample(jax.random.key(0), TARGET.logdensity, PROCESS, x, t, None)
     y = np.asarray(x) * np.exp(T)
     np.testing.assert_allclose(end.position, y, rtol=1e-6)
     value = np.asarray(jax.vmap(TARGET.logdensity)(jnp.asarray(y)))
     np.testing.assert_allclose(end.log_weight, value + 2 * T, rtol=1e-5)
     assert end.num_evals.logdensity == 2 and end.num_evals.gradient == 0
-    assert identity().needs_fixed_level and not identity().needs_moments
+    assert identity_finish().needs_fixed_level and not identity_finish().needs_moments
 
 
-@pytest.mark.parametrize("finish", [gaussian_finish(), annealed(num_temperatures=3)])
+@pytest.mark.parametrize("finish", [gaussian_finish(), annealed_finish(num_temperatures=3)])
 def test_zero_density_gives_zero_weight_and_no_nan(finish):
     wall = guarded(lambda x: jnp.where(x[0] > 0, TARGET.logdensity(x), jnp.nan))
     x, t = jnp.zeros((2000, 2)), jnp.full((2000,), T)
@@ -142,7 +135,7 @@ def test_zero_density_gives_zero_weight_and_no_nan(finish):
 
 def test_annealing_without_temperatures_is_refused():
     with pytest.raises(ValueError, match="num_temperatures >= 1"):
-        annealed(num_temperatures=0)
+        annealed_finish(num_temperatures=0)
 
 
 # The annealed finish in its Gaussian's coordinates, and steps that suit each particle.
@@ -172,7 +165,7 @@ def test_weights_are_constant_where_the_gaussian_is_the_posterior():
     noised = COVARIANCE + sigma**2 * np.eye(2)
     gain = COVARIANCE @ np.linalg.inv(noised)
     posterior = jnp.asarray(gain * sigma**2, jnp.float32)
-    finish = annealed(
+    finish = annealed_finish(
         num_temperatures=3,
         num_pilot=8,
         reference=lambda moments, scale: jnp.broadcast_to(posterior, (num, 2, 2)),
@@ -193,7 +186,7 @@ def thin_and_round():
     side = jnp.where(jnp.arange(2 * num) % 2 == 0, -1.0, 1.0)
     x = jnp.broadcast_to(50.0 * side[:, None], (2 * num, 2))
     known = moments_of(x, jnp.full((1, 2), 0.5))
-    finish = annealed(
+    finish = annealed_finish(
         num_temperatures=64, num_pilot=16, reference=lambda moments, _: moments.variance
     )
     end = jax.jit(

@@ -12,7 +12,12 @@ import rdmc_jax as rj
 from rdmc_jax.diffusion.kde import pooled_covariance, pooled_moments
 from rdmc_jax.diffusion.processes import variance_exploding
 from rdmc_jax.pools import pool as pools
-from rdmc_jax.samplers.noised_pool import COARSEST, by_neighbourhood, spread_out, stop_levels
+from rdmc_jax.samplers.noised_pool import (
+    LARGEST_NOISE,
+    evenly_permuted,
+    sorted_by_neighbourhood,
+    stop_levels,
+)
 
 
 def shifted_generator(rng_key, logdensity_fn, known):
@@ -21,9 +26,11 @@ def shifted_generator(rng_key, logdensity_fn, known):
 
 def restart(generator, num_temperatures=4, num_particles=32):
     return rj.rdmc(
-        rj.noised_pool(generator, num_particles=num_particles, threshold=8.0),
-        rj.no_levels(),
-        rj.annealed(num_temperatures=num_temperatures, num_pilot=8, reference=rj.ensemble_shrunk),
+        rj.samplers.noised_pool(generator, num_particles=num_particles, threshold=8.0),
+        rj.samplers.no_levels(),
+        rj.samplers.annealed_finish(
+            num_temperatures=num_temperatures, num_pilot=8, reference=rj.samplers.shrunk_covariance
+        ),
     )
 
 
@@ -58,10 +65,10 @@ def test_variances_are_shrunk_to_the_ensemble_s_and_correlations_to_none():
     average = scale[:, None] ** 2 * np.mean(variance / scale[:, None] ** 2, axis=0)
     n = ess[:, None]
     expected = (n * variance + 8 * average) / (n + 8) * (1 + 2 / n) + 1e-6 * scale[:, None] ** 2
-    found = rj.ensemble_shrunk(moments, jnp.asarray(scale, jnp.float32))
+    found = rj.samplers.shrunk_covariance(moments, jnp.asarray(scale, jnp.float32))
     np.testing.assert_allclose(found, expected, rtol=1e-4)
     moments = moments._replace(covariance=jnp.asarray(covariance, jnp.float32))
-    found = np.asarray(rj.ensemble_shrunk(moments, jnp.asarray(scale, jnp.float32)))
+    found = np.asarray(rj.samplers.shrunk_covariance(moments, jnp.asarray(scale, jnp.float32)))
     for k in range(num):
         np.testing.assert_allclose(np.diag(found[k]), expected[k], rtol=1e-4)
         deviation = np.sqrt(np.outer(variance[k], variance[k])) + 1e-30
@@ -95,18 +102,22 @@ def test_members_far_from_all_others_stop_no_particle_at_coarse_noise():
     dense = rng.normal(size=(600, 2)) + np.where(np.arange(600)[:, None] < 300, -8.0, 8.0)
     far = 30.0 * np.asarray([[1.0, -1.0], [-1.0, 1.0], [2.0, 0.0], [0.0, -2.0]])
     pool = pool_of(np.concatenate([dense, np.repeat(far, 10, axis=0)]))
-    start = rj.noised_pool(lambda key, fn, known: pool, num_particles=1000)
-    drawn = start.sample(jax.random.key(5), TARGET.logdensity, rj.variance_exploding(), 0.0, KNOWN)
-    assert float(jnp.max(drawn.time)) <= COARSEST[0]
+    start = rj.samplers.noised_pool(lambda key, fn, known: pool, num_particles=1000)
+    drawn = start.sample(
+        jax.random.key(5), TARGET.logdensity, rj.diffusion.variance_exploding(), 0.0, KNOWN
+    )
+    assert float(jnp.max(drawn.time)) <= LARGEST_NOISE[0]
     is_far = jnp.min(jnp.linalg.norm(drawn.x[:, None] - far[None], axis=2), axis=1) < 10.0
     assert int(jnp.sum(is_far)) > 30
 
 
 @pytest.fixture(scope="module")
 def noised():
-    start = rj.noised_pool(fixed_generator, num_particles=2000, threshold=8.0)
+    start = rj.samplers.noised_pool(fixed_generator, num_particles=2000, threshold=8.0)
     program = jax.jit(
-        lambda key: start.sample(key, TARGET.logdensity, rj.variance_exploding(), 0.0, KNOWN)
+        lambda key: start.sample(
+            key, TARGET.logdensity, rj.diffusion.variance_exploding(), 0.0, KNOWN
+        )
     )
     return program(jax.random.key(71))
 
@@ -122,10 +133,12 @@ def test_start_reports_the_pooled_moments_at_its_own_points(noised):
 
 
 def test_noise_has_the_variance_of_its_level():
-    # with a threshold above the pool's size all particles stop at the coarsest level
-    start = rj.noised_pool(fixed_generator, num_particles=4000, threshold=1e9)
+    # with a threshold above the pool's size all particles stop at the largest_noise level
+    start = rj.samplers.noised_pool(fixed_generator, num_particles=4000, threshold=1e9)
     sample = jax.jit(
-        lambda key: start.sample(key, TARGET.logdensity, rj.variance_exploding(), 0.0, KNOWN)
+        lambda key: start.sample(
+            key, TARGET.logdensity, rj.diffusion.variance_exploding(), 0.0, KNOWN
+        )
     )
     drawn, pool = sample(jax.random.key(74)), fixed_pool()
     sigma = np.unique(np.asarray(drawn.time))
@@ -157,8 +170,8 @@ def test_mean_weight_is_the_normalizer_for_a_pool_with_wrong_proportions():
 
 def test_weights_of_the_pool_need_no_normalization():
     def sample(generator):
-        start = rj.noised_pool(generator, num_particles=16, threshold=8.0)
-        process = rj.variance_exploding()
+        start = rj.samplers.noised_pool(generator, num_particles=16, threshold=8.0)
+        process = rj.diffusion.variance_exploding()
         sample = jax.jit(lambda key: start.sample(key, TARGET.logdensity, process, 0.0, KNOWN))
         return sample(jax.random.key(0))
 
@@ -171,21 +184,25 @@ def test_a_pool_that_knows_better_lets_particles_stop_at_coarser_noise():
     rng = np.random.default_rng(3)
     near, far = rng.normal(size=(400, 2)), 6 * rng.normal(size=(40, 2))
     pool = pool_of(jnp.asarray(np.concatenate([near, far]), jnp.float32))
-    start = rj.noised_pool(num_particles=400)
+    start = rj.samplers.noised_pool(num_particles=400)
 
     @jax.jit
-    def coarsest(coarse):
-        known = pool._replace(coarsest=coarse)
-        args = (jax.random.key(1), TARGET.logdensity, rj.variance_exploding(), 0.0, known)
+    def largest_noise(coarse):
+        known = pool._replace(largest_useful_noise=coarse)
+        args = (jax.random.key(1), TARGET.logdensity, rj.diffusion.variance_exploding(), 0.0, known)
         return jnp.max(start.sample(*args).time)
 
-    default, wide = float(coarsest(jnp.asarray(0.0))), float(coarsest(jnp.asarray(4.0)))
-    assert default <= COARSEST[0] < wide <= 4.0
-    assert float(coarsest(jnp.asarray(1.0))) == default
+    default, wide = float(largest_noise(jnp.asarray(0.0))), float(largest_noise(jnp.asarray(4.0)))
+    assert default <= LARGEST_NOISE[0] < wide <= 4.0
+    assert float(largest_noise(jnp.asarray(1.0))) == default
 
 
 def test_no_levels_needs_a_start_that_knows_its_moments():
-    method = rj.rdmc(rj.gaussian(num_particles=4), rj.no_levels(), rj.gaussian_finish())
+    method = rj.rdmc(
+        rj.samplers.gaussian_start(num_particles=4),
+        rj.samplers.no_levels(),
+        rj.samplers.gaussian_finish(),
+    )
     with pytest.raises(ValueError, match="knows its moments"):
         method(TARGET.logdensity).init(jnp.zeros(2), jax.random.key(0))
 
@@ -194,9 +211,11 @@ def test_any_part_of_the_ensemble_is_like_the_whole():
     # the first draws are kept when fewer are asked for: they must not be the pool's first members
     left, right = jnp.full((60, 2), -5.0), jnp.full((60, 2), 5.0)
     two_clusters = pool_of(jnp.concatenate([left, right]))
-    start = rj.noised_pool(num_particles=400, threshold=8.0)
+    start = rj.samplers.noised_pool(num_particles=400, threshold=8.0)
     drawn = jax.jit(
-        lambda key: start.sample(key, TARGET.logdensity, rj.variance_exploding(), 0.0, two_clusters)
+        lambda key: start.sample(
+            key, TARGET.logdensity, rj.diffusion.variance_exploding(), 0.0, two_clusters
+        )
     )(jax.random.key(75))
     share = np.mean(np.asarray(drawn.x)[:100, 0] > 0)
     assert abs(share - 0.5) < 4 * 0.5 / np.sqrt(100)
@@ -228,10 +247,10 @@ def particles(start):
 
 
 def test_the_same_members_in_another_order():
-    pool = by_neighbourhood(jax.random.key(0), POOL)
+    pool = sorted_by_neighbourhood(jax.random.key(0), POOL)
     order = np.lexsort(np.asarray(pool.position).T)
     before = np.lexsort(np.asarray(POOL.position).T)
-    for name in ("position", "log_weight", "origin"):
+    for name in ("position", "log_weight", "source"):
         after, old = np.asarray(getattr(pool, name)), np.asarray(getattr(POOL, name))
         np.testing.assert_array_equal(after[order], old[before])
     # neighbours follow each other, and modes are one stretch each
@@ -240,7 +259,7 @@ def test_the_same_members_in_another_order():
 
 
 def test_every_place_has_every_rank_equally_often():
-    orders = np.stack([spread_out(jax.random.key(k), 7) for k in range(700)])
+    orders = np.stack([evenly_permuted(jax.random.key(k), 7) for k in range(700)])
     assert np.all(np.sort(orders, axis=1) == np.arange(7))
     counts = np.apply_along_axis(np.bincount, 0, orders, minlength=7)
     # 49 binomial counts of mean 100
@@ -248,14 +267,14 @@ def test_every_place_has_every_rank_equally_often():
 
 
 def test_any_stretch_of_an_order_is_like_the_whole():
-    order = np.asarray(spread_out(jax.random.key(1), 1000))
+    order = np.asarray(evenly_permuted(jax.random.key(1), 1000))
     for stretch in (order[:64], order[:500], order[300:400]):
         shares = np.bincount(stretch // 100, minlength=10) / stretch.size
         assert np.max(np.abs(shares - 0.1)) < 2 / stretch.size
 
 
 def test_modes_have_the_pool_s_shares_without_bias_and_with_little_noise():
-    modes = particles(rj.noised_pool(num_particles=NUM, threshold=10.0))
+    modes = particles(rj.samplers.noised_pool(num_particles=NUM, threshold=10.0))
     chance = np.sqrt(TRUTH * (1 - TRUTH) / NUM)
     # all particles, and the first of them, which are the draws of a run that asks for fewer
     for num in (NUM, NUM // 4):

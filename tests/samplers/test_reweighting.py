@@ -7,13 +7,15 @@ import pytest
 from wrong_pools import FIRST, KNOWN, NUM_POINTS, TARGET, fixed_generator, fixed_pool
 
 import rdmc_jax as rj
-from rdmc_jax.samplers.reweighting import DRAWN, coarsest_of_use
+from rdmc_jax.samplers.reweighting import DRAWN, largest_useful_noise
 
 
 @pytest.fixture(scope="module")
 def better_pool():
-    finish = rj.annealed(num_temperatures=4, num_pilot=8, reference=rj.ensemble_shrunk)
-    generator = rj.reweighted(fixed_generator, finish, num_particles=1000, threshold=8.0)
+    finish = rj.samplers.annealed_finish(
+        num_temperatures=4, num_pilot=8, reference=rj.samplers.shrunk_covariance
+    )
+    generator = rj.samplers.reweighted(fixed_generator, finish, num_particles=1000, threshold=8.0)
     return jax.jit(lambda key: generator(key, TARGET.logdensity, KNOWN))(jax.random.key(73))
 
 
@@ -28,9 +30,9 @@ def test_reweighting_moves_the_proportions_of_the_pool_towards_the_target(better
 
 def test_draws_of_the_restart_join_the_pool_in_the_proportions_of_the_target(better_pool):
     weight = np.asarray(jax.nn.softmax(better_pool.log_weight))
-    origin, position = np.asarray(better_pool.origin), np.asarray(better_pool.position)
-    draws = origin < 0
-    assert draws.sum() == 1000 and np.all(origin[:NUM_POINTS] == 0)
+    source, position = np.asarray(better_pool.source), np.asarray(better_pool.position)
+    draws = source < 0
+    assert draws.sum() == 1000 and np.all(source[:NUM_POINTS] == 0)
     np.testing.assert_allclose(weight[draws].sum(), DRAWN, rtol=1e-4)
     own = weight[draws] / weight[draws].sum()
     distance = [np.sum((position[draws] - mean) ** 2, axis=1) for mean in np.asarray(TARGET.mean)]
@@ -41,17 +43,17 @@ def test_draws_of_the_restart_join_the_pool_in_the_proportions_of_the_target(bet
 
 def test_chains_that_end_nowhere_leave_only_numbers_in_the_pool():
     def lost(rng_key, logdensity_fn, process, x, t, moments):
-        end = rj.gaussian_finish().sample(rng_key, logdensity_fn, process, x, t, moments)
+        end = rj.samplers.gaussian_finish().sample(rng_key, logdensity_fn, process, x, t, moments)
         nowhere = jnp.arange(x.shape[0]) % 2 == 0
         return end._replace(
             position=jnp.where(nowhere[:, None], jnp.nan, end.position),
             log_weight=jnp.where(nowhere, -jnp.inf, end.log_weight),
         )
 
-    finish = rj.gaussian_finish()._replace(sample=lost)
-    generator = rj.reweighted(fixed_generator, finish, num_particles=40, threshold=8.0)
+    finish = rj.samplers.gaussian_finish()._replace(sample=lost)
+    generator = rj.samplers.reweighted(fixed_generator, finish, num_particles=40, threshold=8.0)
     pool = jax.jit(lambda key: generator(key, TARGET.logdensity, KNOWN))(jax.random.key(0))
-    assert np.all(np.isfinite(pool.position)) and np.isfinite(pool.coarsest)
+    assert np.all(np.isfinite(pool.position)) and np.isfinite(pool.largest_useful_noise)
     weight = np.asarray(jax.nn.softmax(pool.log_weight))
     np.testing.assert_array_equal(weight[NUM_POINTS::2], 0.0)
     np.testing.assert_allclose(weight[NUM_POINTS:].sum(), DRAWN, rtol=1e-4)
@@ -61,11 +63,11 @@ def test_noise_may_be_as_coarse_as_it_was_of_use():
     rng = np.random.default_rng(4)
     sigma = jnp.asarray(np.exp(rng.normal(size=512)), jnp.float32)
     useful = float(np.quantile(sigma, 0.9))
-    found = float(coarsest_of_use(sigma, jnp.where(sigma <= useful, 1.0, 1e-3)))
+    found = float(largest_useful_noise(sigma, jnp.where(sigma <= useful, 1.0, 1e-3)))
     assert 0.8 * useful < found <= useful
-    assert float(coarsest_of_use(sigma, jnp.ones_like(sigma))) > np.quantile(sigma, 0.96)
+    assert float(largest_useful_noise(sigma, jnp.ones_like(sigma))) > np.quantile(sigma, 0.96)
     far = jnp.where(sigma <= useful, sigma, 10 * sigma)  # members between the modes
-    assert float(coarsest_of_use(far, jnp.where(sigma <= useful, 1.0, 0.0))) == 0.0
+    assert float(largest_useful_noise(far, jnp.where(sigma <= useful, 1.0, 0.0))) == 0.0
     # a few particles that happen to get much weight open nothing
     lucky = jnp.where(jnp.arange(512) % 5 == 0, 30.0, jnp.where(sigma <= useful, 1.0, 0.0))
-    assert float(coarsest_of_use(sigma, lucky)) <= 1.3 * useful
+    assert float(largest_useful_noise(sigma, lucky)) <= 1.3 * useful

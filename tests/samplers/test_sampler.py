@@ -24,12 +24,12 @@ def tree_density(tree):
 
 def small(num_particles=256, num_levels=6, finish=None):
     return rj.rdmc(
-        rj.gaussian(num_particles=num_particles),
-        rj.levels(
-            rj.log_snr_grid(num_levels, low=-3.0, high=3.0),
-            rj.importance(num_samples=64, reference_scale=2.0),
+        rj.samplers.gaussian_start(num_particles=num_particles),
+        rj.samplers.levels(
+            rj.diffusion.log_snr_grid(num_levels, low=-3.0, high=3.0),
+            rj.estimators.importance(num_samples=64, reference_scale=2.0),
         ),
-        rj.gaussian_finish() if finish is None else finish,
+        rj.samplers.gaussian_finish() if finish is None else finish,
     )
 
 
@@ -76,16 +76,22 @@ def test_info_tells_levels_and_evaluations(history):
 
 @pytest.mark.parametrize(
     ("transition", "num_levels", "slack"),
-    [(rj.exponential, 160, 0.03), (rj.moment_matched, 8, 0.0), (rj.bridge, 8, 0.0)],
+    [
+        (rj.diffusion.exponential, 160, 0.03),
+        (rj.diffusion.moment_matched, 8, 0.0),
+        (rj.diffusion.bridge, 8, 0.0),
+    ],
 )
 def test_unweighted_draws_have_the_variance_of_the_target(transition, num_levels, slack):
     # a score step off by a factor 2 changes the variance by tens of percent
     method = rj.rdmc(
-        rj.gaussian(num_particles=10000),
-        rj.levels(
-            rj.time_grid(num_levels, horizon=4.0, end=0.02), exact_estimator(TARGET), transition
+        rj.samplers.gaussian_start(num_particles=10000),
+        rj.samplers.levels(
+            rj.diffusion.time_grid(num_levels, horizon=4.0, end=0.02),
+            exact_estimator(TARGET),
+            transition,
         ),
-        rj.identity(),
+        rj.samplers.identity_finish(),
     )
     key = jax.random.key(62)
     _, last, _ = run_compiled(method, TARGET.logdensity, jnp.zeros(2), key)
@@ -97,8 +103,10 @@ def test_unweighted_draws_have_the_variance_of_the_target(transition, num_levels
 
 
 def test_langevin_start_draws_the_noised_target_and_gives_no_weight():
-    start = rj.langevin(exact_estimator(TARGET), num_particles=20000, num_steps=60, step_size=0.05)
-    process, t = rj.ornstein_uhlenbeck(), 0.5
+    start = rj.samplers.langevin_start(
+        exact_estimator(TARGET), num_particles=20000, num_steps=60, step_size=0.05
+    )
+    process, t = rj.diffusion.ornstein_uhlenbeck(), 0.5
 
     @jax.jit
     def program(key):
@@ -115,15 +123,17 @@ def test_langevin_start_draws_the_noised_target_and_gives_no_weight():
 
 
 def test_langevin_start_counts_its_evaluations():
-    start = rj.langevin(rj.importance(num_samples=4), num_particles=8, num_steps=3, step_size=0.1)
-    known, process = pool_of(np.zeros((1, 2))), rj.ornstein_uhlenbeck()
+    start = rj.samplers.langevin_start(
+        rj.estimators.importance(num_samples=4), num_particles=8, num_steps=3, step_size=0.1
+    )
+    known, process = pool_of(np.zeros((1, 2))), rj.diffusion.ornstein_uhlenbeck()
     sample = jax.jit(lambda key: start.sample(key, TARGET.logdensity, process, 0.7, known))
     assert sample(jax.random.key(0)).num_evals.logdensity == 8 * 4 * 3
 
 
 def test_gaussian_start_knows_its_density():
-    start = rj.gaussian(num_particles=5, scale=1.7)
-    process = rj.ornstein_uhlenbeck()
+    start = rj.samplers.gaussian_start(num_particles=5, scale=1.7)
+    process = rj.diffusion.ornstein_uhlenbeck()
     drawn = start.sample(
         jax.random.key(0), TARGET.logdensity, process, 0.7, pool_of(np.zeros((1, 3)))
     )
@@ -135,10 +145,10 @@ def test_gaussian_start_knows_its_density():
 
 
 def test_identity_is_refused_behind_a_start_that_stops_adaptively():
-    start = rj.noised_pool(rj.known_points(), num_particles=8)
+    start = rj.samplers.noised_pool(rj.pools.known_points(), num_particles=8)
     with pytest.raises(ValueError, match="identity finish"):
-        rj.rdmc(start, rj.no_levels(), rj.identity())
-    rj.rdmc(start, rj.no_levels(), rj.gaussian_finish())
+        rj.rdmc(start, rj.samplers.no_levels(), rj.samplers.identity_finish())
+    rj.rdmc(start, rj.samplers.no_levels(), rj.samplers.gaussian_finish())
 
 
 def test_init_without_a_key_is_refused():
@@ -153,7 +163,9 @@ def test_init_checks_the_position_and_the_density():
         small()(lambda x: x).init(jnp.zeros(2), jax.random.key(0))
 
 
-@pytest.mark.parametrize("make", [rj.gaussian, lambda num_particles: small(num_particles)])
+@pytest.mark.parametrize(
+    "make", [rj.samplers.gaussian_start, lambda num_particles: small(num_particles)]
+)
 def test_an_ensemble_of_none_is_refused(make):
     with pytest.raises(ValueError, match="at least 1"):
         make(num_particles=0)
@@ -196,7 +208,7 @@ def test_a_half_space_of_zero_density_loses_no_mass_and_makes_no_nan():
 
 def test_double_precision_is_kept_where_it_is_asked_for():
     with jax.enable_x64(True):
-        method = small(8, 2, rj.annealed(num_temperatures=2, num_pilot=4))
+        method = small(8, 2, rj.samplers.annealed_finish(num_temperatures=2, num_pilot=4))
         position = jnp.zeros(2, jnp.float64)
         _, last, _ = run_compiled(method, TARGET.logdensity, position, jax.random.key(0))
         assert last.position.dtype == last.log_weight.dtype == jnp.float64

@@ -15,7 +15,7 @@ from ...types import (
     PRNGKey,
     memoised,
 )
-from ..posterior import column
+from ..posterior import as_column
 
 
 def total_over_particles(moments: Moments) -> Moments:
@@ -61,7 +61,7 @@ def independent(one_particle: Estimator) -> Estimator:
     return Estimator(init, update, draw)
 
 
-def relative_error(moments: Moments) -> Array:
+def relative_errors(moments: Moments) -> Array:
     """Standard error of the mean over the posterior's deviation, root mean square over coordinates.
 
     Returns:
@@ -73,7 +73,7 @@ def relative_error(moments: Moments) -> Array:
     )
 
 
-def merged(a: Moments, b: Moments, num_batches: Array) -> Moments:
+def merged_moments(a: Moments, b: Moments, num_batches: Array) -> Moments:
     """Moments of ``num_batches`` equal batches, already merged, and one more.
 
     Batches count by their mean weight, which ``log_marginal`` knows, and equally where there is
@@ -96,11 +96,15 @@ def merged(a: Moments, b: Moments, num_batches: Array) -> Moments:
     p = jnp.where(jnp.isfinite(log_sum), jnp.exp(log_a - log_sum), count / (count + 1))
     q = 1 - p
     tiny = jnp.finfo(p.dtype).tiny
-    left, right = column(p), column(q)
+    left, right = as_column(p), as_column(q)
     mean = left * a.mean + right * b.mean
     shift2 = (a.mean - b.mean) ** 2
-    error2 = left**2 * (a.standard_error**2 + right**2 * shift2 / column(jnp.maximum(a.ess, 1.0)))
-    error2 += right**2 * (b.standard_error**2 + left**2 * shift2 / column(jnp.maximum(b.ess, 1.0)))
+    error2 = left**2 * (
+        a.standard_error**2 + right**2 * shift2 / as_column(jnp.maximum(a.ess, 1.0))
+    )
+    error2 += right**2 * (
+        b.standard_error**2 + left**2 * shift2 / as_column(jnp.maximum(b.ess, 1.0))
+    )
     inverse_ess = p**2 / jnp.maximum(a.ess, tiny) + q**2 / jnp.maximum(b.ess, tiny)
     return Moments(
         mean=mean,
@@ -115,10 +119,12 @@ def merged(a: Moments, b: Moments, num_batches: Array) -> Moments:
 
 
 @memoised
-def adaptive(estimator: Estimator, *, tolerance: float = 0.1, max_batches: int = 16) -> Estimator:
+def adaptive(
+    estimator: Estimator, *, relative_error: float = 0.1, max_batches: int = 16
+) -> Estimator:
     """Update an estimator again and again until every particle's mean is accurate enough.
 
-    Batches are merged until ``√mean_i(se_i²/V_i) ≤ tolerance`` for all particles, or there are
+    Batches are merged until ``√mean_i(se_i²/V_i) ≤ relative_error`` for all particles, or there are
     ``max_batches``. All particles get the batches that the worst one needs. Path weights stay
     exact: when to stop is decided by randomness that is part of the estimator.
 
@@ -126,8 +132,8 @@ def adaptive(estimator: Estimator, *, tolerance: float = 0.1, max_batches: int =
         estimator: `importance`, `chains` or any other; each update is one batch. Chains go on
             from where they were, so a batch should be longer than their autocorrelation time:
             the error is added up as if batches were independent.
-        tolerance: standard error of the posterior mean in posterior deviations; 0.1 means about
-            100 effective samples.
+        relative_error: standard error of the posterior mean in posterior deviations; 0.1 means
+            about 100 effective samples.
         max_batches: bound on the batches of one level.
 
     Returns:
@@ -135,10 +141,10 @@ def adaptive(estimator: Estimator, *, tolerance: float = 0.1, max_batches: int =
         differentiated backwards (`jax.lax.while_loop`).
 
     Raises:
-        ValueError: for a tolerance that is not positive or no batch at all.
+        ValueError: for a relative error that is not positive or no batch at all.
 
-    >>> from rdmc_jax import importance
-    >>> estimator = adaptive(importance(num_samples=16), tolerance=0.05)
+    >>> from rdmc_jax.diffusion.estimators import importance
+    >>> estimator = adaptive(importance(num_samples=16), relative_error=0.05)
     >>> posterior = Posterior(jnp.zeros((3, 1)), jnp.ones(3))
     >>> gaussian = lambda x: -0.5 * jnp.sum(x**2)
     >>> key = jax.random.key(0)
@@ -149,9 +155,9 @@ def adaptive(estimator: Estimator, *, tolerance: float = 0.1, max_batches: int =
     Reference: Huang et al. (2024), arXiv 2307.02037, Section 3: the size of the inner sample
     follows from the error that is allowed.
     """
-    if not tolerance > 0:
+    if not relative_error > 0:
         raise ValueError(
-            f"adaptive needs tolerance > 0, but got {tolerance}. 0.1 is a usual choice."
+            f"adaptive needs relative_error > 0, but got {relative_error}. 0.1 is a usual choice."
         )
     if max_batches < 1:
         raise ValueError(f"adaptive needs max_batches >= 1, but got {max_batches}.")
@@ -165,12 +171,12 @@ def adaptive(estimator: Estimator, *, tolerance: float = 0.1, max_batches: int =
 
         def is_running(carry: tuple[Array, Moments, Any]) -> Array:
             number, moments, _ = carry
-            return (number < max_batches) & ~jnp.all(relative_error(moments) <= tolerance)
+            return (number < max_batches) & ~jnp.all(relative_errors(moments) <= relative_error)
 
         def body(carry: tuple[Array, Moments, Any]) -> tuple[Array, Moments, Any]:
             number, moments, state = carry
             new, state = batch(number, state)
-            return number + 1, merged(moments, new, number), state
+            return number + 1, merged_moments(moments, new, number), state
 
         first = jnp.zeros((), jnp.int32)
         moments, state = batch(first, state)
@@ -201,7 +207,7 @@ def repeated(estimator: Estimator, num_batches: tuple[int, ...]) -> Estimator:
     Raises:
         ValueError: for an empty tuple, or a level without a batch.
 
-    >>> from rdmc_jax import importance
+    >>> from rdmc_jax.diffusion.estimators import importance
     >>> estimator = repeated(importance(num_samples=16), (1, 3))
     >>> posterior = Posterior(jnp.zeros((5, 1)), jnp.ones(5))
     >>> gaussian = lambda x: -0.5 * jnp.sum(x**2)
@@ -237,7 +243,7 @@ def repeated(estimator: Estimator, num_batches: tuple[int, ...]) -> Estimator:
         def body(number: Array, carry: tuple[Moments, Any]) -> tuple[Moments, Any]:
             moments, inner = carry
             new, inner = batch(number, inner)
-            return merged(moments, new, number), inner
+            return merged_moments(moments, new, number), inner
 
         first = batch(jnp.zeros((), jnp.int32), state.inner)
         moments, inner = jax.lax.fori_loop(1, count, body, first)

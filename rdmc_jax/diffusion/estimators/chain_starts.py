@@ -19,7 +19,7 @@ from ...types import (
     PRNGKey,
     memoised,
 )
-from ..posterior import column, log_tilt
+from ..posterior import as_column, log_tilt
 from .importance import ROWS_AT_ONCE, propose
 
 Unit = Callable[[Array], Array]
@@ -49,16 +49,16 @@ class SharedMoments(NamedTuple):
 def where_enough(shared: SharedMoments, own: Moments) -> Moments:
     """The shared moments where they suffice, else the particle's own."""
     enough = shared.is_enough
-    error = jnp.sqrt(shared.variance / column(jnp.maximum(shared.ess, 1.0)))
+    error = jnp.sqrt(shared.variance / as_column(jnp.maximum(shared.ess, 1.0)))
     return own._replace(
-        mean=jnp.where(column(enough), shared.mean, own.mean),
-        variance=jnp.where(column(enough), shared.variance, own.variance),
+        mean=jnp.where(as_column(enough), shared.mean, own.mean),
+        variance=jnp.where(as_column(enough), shared.variance, own.variance),
         ess=jnp.where(enough, shared.ess, own.ess),
-        standard_error=jnp.where(column(enough), error, own.standard_error),
+        standard_error=jnp.where(as_column(enough), error, own.standard_error),
     )
 
 
-class Placed(NamedTuple):
+class PlacedChains(NamedTuple):
     """Chains placed on posteriors; leading axis num_particles."""
 
     chain: Any  # and num_chains
@@ -75,7 +75,7 @@ class ChainStart(NamedTuple):
     ``kernel`` a factory.
     """
 
-    place: Callable[..., Placed]
+    place: Callable[..., PlacedChains]
 
 
 def standardised_unit(scale: Array) -> Array:
@@ -106,7 +106,7 @@ def from_candidates(
     num_chains: int,
     num_candidates: int,
     reference_scale: float,
-) -> Placed:
+) -> PlacedChains:
     """Chains on importance-resampled proposals."""
     propose_key, resample_key, init_key = jax.random.split(rng_key, 3)
     points = propose(propose_key, logdensity_fn, posterior, num_candidates, reference_scale)
@@ -122,11 +122,11 @@ def from_candidates(
     any_mass = jnp.any(points.log_weight > -jnp.inf)
     ess = jnp.where(any_mass, 1 / jnp.sum(share**2), 0.0)
     bad = jnp.sum(~jnp.isfinite(points.logdensity), dtype=jnp.int32)
-    return Placed(chain, ess, spent, bad)
+    return PlacedChains(chain, ess, spent, bad)
 
 
 @memoised
-def importance_start(*, num_candidates: int = 64, reference_scale: float = math.inf) -> ChainStart:
+def from_importance(*, num_candidates: int = 64, reference_scale: float = math.inf) -> ChainStart:
     """Begin every level anew from importance-resampled proposals, as in the paper.
 
     Args:
@@ -147,8 +147,8 @@ def importance_start(*, num_candidates: int = 64, reference_scale: float = math.
         posterior: Posterior,
         state: ChainsState,
         num_chains: int,
-    ) -> Placed:
-        def one(key: PRNGKey, own: Posterior, step: Array) -> Placed:
+    ) -> PlacedChains:
+        def one(key: PRNGKey, own: Posterior, step: Array) -> PlacedChains:
             made = kernel(tilted_logdensity(logdensity_fn, local(own, unit)), step)
             return from_candidates(
                 key, logdensity_fn, made, unit, own, num_chains, num_candidates, reference_scale
@@ -161,7 +161,7 @@ def importance_start(*, num_candidates: int = 64, reference_scale: float = math.
 
 
 @memoised
-def warm_start() -> ChainStart:
+def from_last_level() -> ChainStart:
     """Begin where the previous level's chains ended, re-drawn for the new posterior.
 
     The two posteriors differ by their Gaussian factors only, so the weights
@@ -181,8 +181,8 @@ def warm_start() -> ChainStart:
         posterior: Posterior,
         state: ChainsState,
         num_chains: int,
-    ) -> Placed:
-        def one(key: PRNGKey, new_posterior: Posterior, own: ChainsState) -> Placed:
+    ) -> PlacedChains:
+        def one(key: PRNGKey, new_posterior: Posterior, own: ChainsState) -> PlacedChains:
             old, new = local(own.posterior, unit), local(new_posterior, unit)
             y = to_position(old, own.chain.position)
             log_weight = log_tilt(new_posterior, y) - log_tilt(own.posterior, y)
@@ -190,7 +190,7 @@ def warm_start() -> ChainStart:
             chain = jax.tree.map(lambda leaf: leaf[chosen], own.chain)
             share = jax.nn.softmax(log_weight)
             moved = jax.vmap(lambda chain: retarget(chain, old, new))(chain)
-            return Placed(moved, 1 / jnp.sum(share**2), no_evals(), jnp.zeros((), jnp.int32))
+            return PlacedChains(moved, 1 / jnp.sum(share**2), no_evals(), jnp.zeros((), jnp.int32))
 
         keys = jax.random.split(rng_key, posterior.scale.shape[0])
         return jax.vmap(one)(keys, posterior, state)
@@ -199,7 +199,7 @@ def warm_start() -> ChainStart:
 
 
 @memoised
-def pooled_start(*, threshold: float = 32.0) -> ChainStart:
+def from_all_particles(*, threshold: float = 32.0) -> ChainStart:
     """Re-draw every particle's chains from the chains of all particles.
 
     Together the chains of all particles are draws of the target (each particle is a noised draw,
@@ -224,7 +224,7 @@ def pooled_start(*, threshold: float = 32.0) -> ChainStart:
         posterior: Posterior,
         state: ChainsState,
         num_chains: int,
-    ) -> Placed:
+    ) -> PlacedChains:
         num_particles, dim = posterior.center.shape
         y = jax.vmap(lambda own: to_position(local(own.posterior, unit), own.chain.position))(state)
         points = y.reshape(-1, dim)
@@ -266,6 +266,6 @@ def pooled_start(*, threshold: float = 32.0) -> ChainStart:
         )(chain, source, posterior)
         each = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, ess.shape), no_evals())
         shared = SharedMoments(mean, variance, ess, ess >= threshold)
-        return Placed(moved, own_ess, each, jnp.zeros(ess.shape, jnp.int32), shared)
+        return PlacedChains(moved, own_ess, each, jnp.zeros(ess.shape, jnp.int32), shared)
 
     return ChainStart(place)

@@ -30,13 +30,13 @@ from .batches import total_over_particles
 from .chain_starts import (
     ChainsState,
     ChainStart,
-    Placed,
+    PlacedChains,
     Unit,
     from_candidates,
+    from_last_level,
     local,
     no_evals,
     standardised_unit,
-    warm_start,
     where_enough,
 )
 
@@ -108,7 +108,7 @@ def zero_variance(positions: Array, gradients: Array) -> ChainAverage:
     return plain._replace(mean=mean, standard_error=jnp.sqrt(error2))
 
 
-class Walk(NamedTuple):
+class ChainRun(NamedTuple):
     """Chains under way."""
 
     chain: Any
@@ -118,11 +118,11 @@ class Walk(NamedTuple):
     num_nonfinite: Array
 
 
-Advance = Callable[[PRNGKey, LogDensityFn, Walk], tuple[Walk, tuple[Array, Array]]]
+Advance = Callable[[PRNGKey, LogDensityFn, ChainRun], tuple[ChainRun, tuple[Array, Array]]]
 """``(rng_key, target, walk) -> (walk, (positions, gradients))``, both (num_chains, dim)."""
 
 
-def advancing(kernel: KernelFactory, num_chains: int, target_acceptance: float | None) -> Advance:
+def chain_step(kernel: KernelFactory, num_chains: int, target_acceptance: float | None) -> Advance:
     """One kernel step of all chains of a particle.
 
     Args:
@@ -131,7 +131,9 @@ def advancing(kernel: KernelFactory, num_chains: int, target_acceptance: float |
         target_acceptance: to which the step is adapted; None leaves it as it is.
     """
 
-    def advance(key: PRNGKey, target: LogDensityFn, walk: Walk) -> tuple[Walk, tuple[Array, Array]]:
+    def advance(
+        key: PRNGKey, target: LogDensityFn, walk: ChainRun
+    ) -> tuple[ChainRun, tuple[Array, Array]]:
         keys = jax.random.split(key, num_chains)
         chain, info = jax.vmap(kernel(target, walk.step_size).step)(keys, walk.chain)
         rate = jnp.mean(acceptance_of(info))
@@ -140,7 +142,7 @@ def advancing(kernel: KernelFactory, num_chains: int, target_acceptance: float |
             new_step = adapted(walk.step_size, rate, target_acceptance)
         gradient = getattr(chain, "logdensity_grad", jnp.zeros_like(chain.position))
         evals = evaluations_of(chain, info, num_chains)
-        walk = Walk(
+        walk = ChainRun(
             chain,
             new_step,
             walk.acceptance + rate,
@@ -152,20 +154,20 @@ def advancing(kernel: KernelFactory, num_chains: int, target_acceptance: float |
     return advance
 
 
-def record(
-    advance: Advance, rng_key: PRNGKey, target: LogDensityFn, walk: Walk, length: int
-) -> tuple[Walk, tuple[Array, Array]]:
+def run_and_keep(
+    advance: Advance, rng_key: PRNGKey, target: LogDensityFn, walk: ChainRun, length: int
+) -> tuple[ChainRun, tuple[Array, Array]]:
     """Steps that are kept: positions and gradients, (length, num_chains, dim)."""
     keys = jax.random.split(rng_key, length)
     return jax.lax.scan(lambda walk, key: advance(key, target, walk), walk, keys)
 
 
-def discard(
-    advance: Advance, rng_key: PRNGKey, target: LogDensityFn, walk: Walk, length: Any
-) -> Walk:
+def run_and_discard(
+    advance: Advance, rng_key: PRNGKey, target: LogDensityFn, walk: ChainRun, length: Any
+) -> ChainRun:
     """Steps of which only the last point is kept; their number may be an array."""
 
-    def body(k: Array, walk: Walk) -> Walk:
+    def body(k: Array, walk: ChainRun) -> ChainRun:
         return advance(jax.random.fold_in(rng_key, k), target, walk)[0]
 
     return jax.lax.fori_loop(0, length, body, walk)
@@ -179,7 +181,7 @@ Schedule = Callable[[Array], Any]
 def chains(
     kernel: KernelFactory = mala,
     *,
-    start: ChainStart | None = None,
+    begin: ChainStart | None = None,
     average: Callable[[Array, Array], ChainAverage] = zero_variance,
     num_chains: int = 16,
     num_steps: int | Schedule = 2,
@@ -200,7 +202,7 @@ def chains(
     Args:
         kernel: factory ``(logdensity_fn, step_size) -> kernel``, ours or blackjax's
             (``functools.partial`` binds further arguments).
-        start: how each level begins; `warm_start()` by default, `importance_start()` in the
+        begin: how each level begins; `warm_start()` by default, `importance_start()` in the
             paper.
         average: `zero_variance` (needs gradients) or `plain_average`.
         num_chains: chains per particle, at least 2 (their scatter is the standard error).
@@ -229,10 +231,10 @@ def chains(
             f"chains needs num_chains >= 2 and num_steps >= num_kept >= 1, but got "
             f"num_chains={num_chains}, num_steps={num_steps}, num_kept={num_kept}."
         )
-    begin = warm_start() if start is None else start
+    first_points = from_last_level() if begin is None else begin
 
     # schedules of the step are obeyed as they are
-    advance = advancing(kernel, num_chains, None if callable(step_size) else target_acceptance)
+    advance = chain_step(kernel, num_chains, None if callable(step_size) else target_acceptance)
 
     def step_at(level: Array, dtype: Any) -> Array:
         return jnp.asarray(step_size(level) if callable(step_size) else step_size, dtype)
@@ -254,10 +256,10 @@ def chains(
             num_candidates,
             reference_scale,
         )
-        walk = Walk(
+        walk = ChainRun(
             placed.chain, step, jnp.zeros((), dtype), placed.num_evals, placed.num_nonfinite
         )
-        walk = discard(advance, run_key, target, walk, num_start_steps)
+        walk = run_and_discard(advance, run_key, target, walk, num_start_steps)
         zero = jnp.zeros((), jnp.int32)
         return ChainsState(
             walk.chain, posterior, walk.step_size, zero, walk.num_evals, walk.num_nonfinite
@@ -268,14 +270,14 @@ def chains(
         logdensity_fn: LogDensityFn,
         posterior: Posterior,
         state: ChainsState,
-        placed: Placed,
+        placed: PlacedChains,
     ) -> tuple[Moments, ChainsState]:
         discard_key, record_key = jax.random.split(rng_key)
         here = local(posterior, unit)
         target = tilted_logdensity(logdensity_fn, here)
         steps = num_steps(state.num_updates) if callable(num_steps) else num_steps
         length = jnp.maximum(jnp.asarray(steps, jnp.int32), kept)
-        walk = Walk(
+        walk = ChainRun(
             placed.chain,
             state.step_size,
             jnp.zeros_like(state.step_size),
@@ -283,8 +285,8 @@ def chains(
             state.num_nonfinite + placed.num_nonfinite,
         )
         if callable(num_steps) or num_steps > kept:
-            walk = discard(advance, discard_key, target, walk, length - kept)
-        walk, (xi, gradient) = record(advance, record_key, target, walk, kept)
+            walk = run_and_discard(advance, discard_key, target, walk, length - kept)
+        walk, (xi, gradient) = run_and_keep(advance, record_key, target, walk, kept)
         size = jnp.asarray(here.unit)
         averaged = average(size * xi, gradient / size)
         moments = Moments(
@@ -314,7 +316,9 @@ def chains(
         if callable(step_size):
             steps = jax.vmap(lambda level: step_at(level, posterior.center.dtype))
             state = state._replace(step_size=steps(state.num_updates))
-        placed = begin.place(place_key, logdensity_fn, kernel, unit, posterior, state, num_chains)
+        placed = first_points.place(
+            place_key, logdensity_fn, kernel, unit, posterior, state, num_chains
+        )
         shared, placed = placed.shared, placed._replace(shared=None)
         keys = jax.random.split(walk_key, posterior.scale.shape[0])
         moments, state = jax.vmap(
@@ -334,7 +338,7 @@ def chains(
     def wider(factor: int) -> Estimator:
         return chains(
             kernel,
-            start=start,
+            begin=begin,
             average=average,
             num_chains=factor * num_chains,
             num_steps=num_steps,

@@ -22,7 +22,7 @@ from ...types import (
     PRNGKey,
     memoised,
 )
-from ..posterior import column, log_tilt
+from ..posterior import as_column, log_tilt
 from .batches import independent
 
 
@@ -304,7 +304,7 @@ def pooled_importance(*, num_samples: int = 4, reference_scale: float = 2.0) -> 
 
     def proposal_of(posterior: Posterior) -> Posterior:
         shrink = 1 / (1 + (posterior.scale / reference_scale) ** 2)
-        return Posterior(column(shrink) * posterior.center, posterior.scale * jnp.sqrt(shrink))
+        return Posterior(as_column(shrink) * posterior.center, posterior.scale * jnp.sqrt(shrink))
 
     def update(
         rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior, state: Array

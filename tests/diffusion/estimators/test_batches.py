@@ -7,7 +7,7 @@ import pytest
 from targets import Mixture, assert_mean, copies
 
 import rdmc_jax as rj
-from rdmc_jax.diffusion.estimators.batches import merged, relative_error
+from rdmc_jax.diffusion.estimators.batches import merged_moments, relative_errors
 from rdmc_jax.diffusion.estimators.importance import ess, from_samples, standard_error
 from rdmc_jax.types import Evaluations, Moments, Posterior
 
@@ -39,7 +39,7 @@ def test_merged_batches_are_those_of_all_samples(spread):
     points = jnp.asarray(rng.normal(size=(96, 2)), jnp.float32)
     log_weight = jnp.asarray(spread * rng.normal(size=96) - 300.0, jnp.float32)
     parts = [batch(points[k : k + 32], log_weight[k : k + 32]) for k in (0, 32, 64)]
-    found = merged(merged(parts[0], parts[1], 1), parts[2], 2)
+    found = merged_moments(merged_moments(parts[0], parts[1], 1), parts[2], 2)
     whole = batch(points, log_weight)
     for name in ("mean", "variance", "ess", "log_marginal"):
         np.testing.assert_allclose(getattr(found, name), getattr(whole, name), rtol=1e-4, atol=1e-5)
@@ -51,7 +51,7 @@ def test_merged_batches_are_those_of_all_samples(spread):
 def test_batches_without_any_weight_count_nothing():
     points = jnp.asarray([[0.0, 1.0], [2.0, -1.0]])
     good, empty = batch(points, jnp.zeros(2)), batch(points + 5.0, jnp.full(2, -jnp.inf))
-    for found in (merged(good, empty, 1), merged(empty, good, 1)):
+    for found in (merged_moments(good, empty, 1), merged_moments(empty, good, 1)):
         np.testing.assert_allclose(found.mean, good.mean)
         np.testing.assert_allclose(found.ess, good.ess, rtol=1e-5)
         np.testing.assert_allclose(found.log_marginal, good.log_marginal - np.log(2), rtol=1e-5)
@@ -60,8 +60,10 @@ def test_batches_without_any_weight_count_nothing():
 @pytest.fixture(
     scope="module",
     params=[
-        rj.importance(num_samples=16),
-        rj.chains(rj.mala, num_chains=16, num_steps=4, num_candidates=32, num_start_steps=8),
+        rj.estimators.importance(num_samples=16),
+        rj.estimators.chains(
+            rj.kernels.mala, num_chains=16, num_steps=4, num_candidates=32, num_start_steps=8
+        ),
     ],
     ids=["importance", "chains"],
 )
@@ -70,7 +72,7 @@ def runs(request):
     estimator, posterior = request.param, copies(ONE, 4)
 
     def program(tolerance, max_batches):
-        own = rj.adaptive(estimator, tolerance=tolerance, max_batches=max_batches)
+        own = rj.estimators.adaptive(estimator, relative_error=tolerance, max_batches=max_batches)
 
         def once(key):
             init_key, update_key = jax.random.split(key)
@@ -84,7 +86,7 @@ def runs(request):
 
 def test_the_error_meets_the_tolerance_and_is_no_smaller_than_it_says(runs):
     met, _ = runs
-    assert np.all(jax.vmap(relative_error)(met) <= 0.1)
+    assert np.all(jax.vmap(relative_errors)(met) <= 0.1)
     _, mean, variance = TARGET.posterior(*ONE)
     z = (np.asarray(met.mean) - np.asarray(mean)) / np.sqrt(np.asarray(variance))
     # the worst of four particles decides, so most are better; chains agree less than they think
@@ -96,11 +98,11 @@ def test_the_bound_on_the_batches_holds_and_evaluations_are_counted(runs):
     met, bounded = runs
     few, many = (np.asarray(one.num_evals.logdensity) for one in (bounded, met))
     assert np.all(few <= many) and many.max() > few.max()
-    assert np.any(jax.vmap(relative_error)(bounded) > 0.1)
+    assert np.any(jax.vmap(relative_errors)(bounded) > 0.1)
     assert len(np.unique(many)) > 1  # each run stops on its own
 
 
-@pytest.mark.parametrize("options", [{"tolerance": 0.0}, {"max_batches": 0}])
+@pytest.mark.parametrize("options", [{"relative_error": 0.0}, {"max_batches": 0}])
 def test_impossible_requests_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
-        rj.adaptive(rj.importance(), **options)
+        rj.estimators.adaptive(rj.estimators.importance(), **options)

@@ -11,7 +11,7 @@ from rdmc_jax.diffusion.posterior import posterior_at
 
 TARGET = Mixture((0.65, 0.35), ((-0.8, 0.3), (1.0, -0.4)), ((0.5, 0.9), (0.4, 0.6)))
 GAUSSIAN = Gaussian((0.5, -1.0), (0.4, 1.3), log_normalizer=0.7)
-PROCESS = rj.ornstein_uhlenbeck()
+PROCESS = rj.diffusion.ornstein_uhlenbeck()
 NUM_RUNS = 200
 
 
@@ -35,7 +35,7 @@ def update(estimator, key, num_particles=64, time=0.5):
 
 @pytest.mark.parametrize("reference_scale", [2.0, float("inf")])
 def test_pooled_importance_estimates_means_and_marginals(reference_scale):
-    estimator = rj.pooled_importance(num_samples=4, reference_scale=reference_scale)
+    estimator = rj.estimators.pooled_importance(num_samples=4, reference_scale=reference_scale)
     keys = jax.random.split(jax.random.key(1), 40)
     moments, (mean, variance), posterior = jax.jit(jax.vmap(lambda key: update(estimator, key)))(
         keys
@@ -58,14 +58,16 @@ def test_pooled_importance_estimates_means_and_marginals(reference_scale):
 
 def test_sharing_makes_few_samples_worth_many():
     key = jax.random.key(2)
-    alone, _, _ = jax.jit(lambda key: update(rj.importance(num_samples=4), key))(key)
-    pooled, _, _ = jax.jit(lambda key: update(rj.pooled_importance(num_samples=4), key))(key)
+    alone, _, _ = jax.jit(lambda key: update(rj.estimators.importance(num_samples=4), key))(key)
+    pooled, _, _ = jax.jit(lambda key: update(rj.estimators.pooled_importance(num_samples=4), key))(
+        key
+    )
     assert np.median(pooled.ess) > 10 * np.median(alone.ess)
 
 
 def test_pooled_chains_use_shared_moments_where_these_suffice():
     options = {"num_chains": 4, "num_steps": 1, "num_start_steps": 20}
-    shared = rj.chains(start=rj.pooled_start(threshold=8.0), **options)
+    shared = rj.estimators.chains(begin=rj.estimators.from_all_particles(threshold=8.0), **options)
     keys = jax.random.split(jax.random.key(3), 40)
     moments, (mean, variance), _ = jax.jit(jax.vmap(lambda key: update(shared, key)))(keys)
     assert np.median(moments.ess) > 16  # four chains of its own could not
@@ -74,7 +76,7 @@ def test_pooled_chains_use_shared_moments_where_these_suffice():
     # nothing is paid for sharing: candidates and starts, burn-in, one step
     np.testing.assert_array_equal(moments.num_evals.gradient, 64 * 4 * (1 + 20 + 1))
 
-    never = rj.chains(start=rj.pooled_start(threshold=1e9), **options)
+    never = rj.estimators.chains(begin=rj.estimators.from_all_particles(threshold=1e9), **options)
     own, _, _ = jax.jit(lambda key: update(never, key))(jax.random.key(4))
     assert np.max(own.ess) <= 4 + 1e-4
 
@@ -82,18 +84,21 @@ def test_pooled_chains_use_shared_moments_where_these_suffice():
 @pytest.mark.parametrize(
     "estimator",
     [
-        rj.pooled_importance(num_samples=2),
-        rj.chains(
-            start=rj.pooled_start(threshold=8.0), num_chains=4, num_steps=1, num_start_steps=5
+        rj.estimators.pooled_importance(num_samples=2),
+        rj.estimators.chains(
+            begin=rj.estimators.from_all_particles(threshold=8.0),
+            num_chains=4,
+            num_steps=1,
+            num_start_steps=5,
         ),
     ],
     ids=["importance", "chains"],
 )
 def test_mean_weight_is_the_normalizer_though_particles_share(estimator):
     method = rj.rdmc(
-        rj.gaussian(num_particles=32),
-        rj.levels(rj.log_snr_grid(7, low=-3.0, high=2.0), estimator),
-        rj.gaussian_finish(),
+        rj.samplers.gaussian_start(num_particles=32),
+        rj.samplers.levels(rj.diffusion.log_snr_grid(7, low=-3.0, high=2.0), estimator),
+        rj.samplers.gaussian_finish(),
     )
 
     def density(x):

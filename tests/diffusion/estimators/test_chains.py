@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from targets import Mixture, assert_mean, copies
 
-from rdmc_jax import chains, hmc, importance_start, mala, plain_average, ula, uld, zero_variance
+from rdmc_jax.diffusion.estimators import chains, from_importance, plain_average, zero_variance
+from rdmc_jax.montecarlo.kernels import hmc, mala, ula, uld
 from rdmc_jax.target.flat import guarded
 from rdmc_jax.types import Posterior
 
@@ -132,8 +133,8 @@ def test_control_variate_is_consistent_where_the_target_is_not_gaussian():
 
 
 def test_chains_that_begin_anew_each_level_pay_for_it():
-    start = importance_start(num_candidates=32)
-    estimator = chains(start=start, num_chains=8, num_steps=3, num_start_steps=0, num_candidates=16)
+    start = from_importance(num_candidates=32)
+    estimator = chains(begin=start, num_chains=8, num_steps=3, num_start_steps=0, num_candidates=16)
     moments, drawn = two_updates(estimator, SKEWED.logdensity)
     assert moments[1].num_evals.logdensity == NUM_PARTICLES * (32 + 8 + 24)
     assert moments[1].num_evals.gradient == NUM_PARTICLES * (8 + 24)

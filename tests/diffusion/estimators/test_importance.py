@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from targets import Mixture, assert_mean, copies
 
-from rdmc_jax import importance
+from rdmc_jax.diffusion.estimators import importance
 from rdmc_jax.diffusion.estimators.importance import ess, from_samples, merge, standard_error
 from rdmc_jax.target.flat import guarded
 from rdmc_jax.types import Posterior
