@@ -18,11 +18,12 @@ that lie in namespaces:
 from . import diffusion, interop, metrics, plots, pools, problems, samplers
 from .diffusion import estimators
 from .draws.draws import Draws
+from .draws.plan import Plan
 from .montecarlo import kernels
 from .planning.defaults import plan
 from .runs.forecast import forecast
 from .runs.many import ManyDraws, sample_many
-from .samplers.core import Plan, core
+from .samplers.core import core
 from .samplers.sampler import rdmc
 from .sampling import paper, sample
 from .target import bijections

@@ -1,23 +1,22 @@
 """`sample` and `paper`: what the user calls. They check the input, make the plan, have it run."""
 
-import math
-from collections.abc import Callable
+import functools
 from typing import Any
 
 from .draws.draws import Draws
+from .draws.plan import Plan
 from .planning import defaults
-from .planning.defaults import choose_sizes, default_pilot
-from .planning.level_sizes import search_level_sizes
-from .planning.restart_sizes import search_sizes
-from .planning.tolerance import RunFn, SearchResult, check_tolerance
+from .planning.defaults import default_pilot
+from .planning.level_sizes import LevelLadder
+from .planning.restart_sizes import RestartLadder
+from .planning.tolerance import check_tolerance
 from .runs.devices import automatic_chunk, check_mesh
-from .runs.run import SizeSearch, run_plan
-from .samplers.core import Plan, Preparation
+from .runs.run import LadderFn, SizeSearch, run_plan
 from .samplers.methods import Schedule, published
-from .samplers.sampler import Method, check_method
+from .samplers.sampler import check_method
 from .target.checks import as_count, checked_example, checked_target, typed_key
 from .target.flat import dimension
-from .types import ArrayTree, LogDensityFn, PRNGKey
+from .types import ArrayTree, LogDensityFn, Method, PRNGKey
 
 
 def sample(
@@ -108,6 +107,7 @@ def sample(
         has_gradient=can_climb,
         has_tolerance=tolerance is not None,
     )
+    search = None if tolerance is None else SizeSearch(float(tolerance), _ladder(plan, method))
     if mesh is not None:
         check_mesh(mesh, plan.num_particles)
     if chunk_size is None:
@@ -127,7 +127,7 @@ def sample(
         plan,
         data=data,
         known=known,
-        refined=refiner(plan, tolerance, method, dimension(position), num_samples, can_climb),
+        search=search,
         chunk_size=chunk_size,
         mesh=mesh,
         progress=progress,
@@ -135,59 +135,13 @@ def sample(
     )
 
 
-def refiner(
-    plan: Plan,
-    tolerance: float | None,
-    method: Method | None,
-    dim: int,
-    num_samples: int,
-    has_gradient: bool,
-) -> SizeSearch | None:
-    """What makes better pools, or a larger composition, for a tolerance; None without one."""
-    if tolerance is None:
-        return None
-    wanted = float(tolerance)
-    num_ensembles = plan.num_ensembles
-    max_total = math.inf if plan.max_evals is None else plan.max_evals * num_samples
-
-    def larger(
-        prepares: list[Preparation], run: RunFn, tell: Callable[[str], None]
-    ) -> SearchResult:
-        return search_level_sizes(
-            prepares,
-            run,
-            plan.method,
-            tolerance=wanted,
-            num_ensembles=num_ensembles,
-            max_total=max_total,
-            tell=tell,
-        )
-
+def _ladder(plan: Plan, method: Method | None) -> LadderFn:
+    """What grows for a tolerance: the composition given, or the restart of the plan."""
+    num_ensembles = plan.recipe.num_ensembles
     if method is not None:
-        return SizeSearch(wanted, larger)
-    rung, _ = choose_sizes(
-        dim,
-        num_samples,
-        plan.num_replicates,
-        plan.max_evals,
-        has_gradient,
-        num_discarded=plan.num_replicates,
-    )
-
-    def refined(
-        prepares: list[Preparation], run: RunFn, tell: Callable[[str], None]
-    ) -> SearchResult:
-        return search_sizes(
-            prepares,
-            run,
-            rung,
-            tolerance=wanted,
-            num_ensembles=num_ensembles,
-            max_total=max_total,
-            tell=tell,
-        )
-
-    return SizeSearch(wanted, refined)
+        return functools.partial(LevelLadder, method=method, num_ensembles=num_ensembles)
+    assert plan.sizes is not None
+    return functools.partial(RestartLadder, sizes=plan.sizes, num_ensembles=num_ensembles)
 
 
 def paper(

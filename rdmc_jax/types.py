@@ -1,11 +1,13 @@
 """The vocabulary of the library: what flows between its parts, and the shape of each part."""
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
+from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar, dataclass_transform
 
 import jax
+import jax.numpy as jnp
 
 Array = jax.Array
 
@@ -29,6 +31,11 @@ class Evaluations(NamedTuple):
 
     logdensity: Any = 0
     gradient: Any = 0
+
+    @classmethod
+    def zero(cls) -> "Evaluations":
+        """No evaluations, as arrays."""
+        return cls(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
 
 class Process(NamedTuple):
@@ -125,12 +132,26 @@ class StartDraws(NamedTuple):
     moments: Moments | None = None  # of the posteriors at x, where the start knows them
 
 
-class Start(NamedTuple):
+class Start(Protocol):
     """First stage of a sampler."""
 
-    sample: Callable[[PRNGKey, LogDensityFn, Process, float, Pool], StartDraws]
-    num_particles: int
-    is_adaptive: bool  # particles stop at levels of their own: the identity finish is then biased
+    @property
+    def has_own_levels(self) -> bool:
+        """Particles stop at levels of their own, and the start knows their moments there."""
+
+    @property
+    def num_particles(self) -> int:
+        """Size of the ensemble."""
+
+    def sample(
+        self,
+        rng_key: PRNGKey,
+        logdensity_fn: LogDensityFn,
+        process: Process,
+        time: float,
+        known: Pool,
+    ) -> StartDraws:
+        """Draw the particles; ``known`` is the method's pool, or the example position."""
 
 
 class FinishDraws(NamedTuple):
@@ -143,22 +164,70 @@ class FinishDraws(NamedTuple):
     num_nonfinite: Array
 
 
-class Finish(NamedTuple):
-    """Last stage: ``sample(rng_key, logdensity_fn, process, x, t, moments) -> FinishDraws``."""
+class Finish(Protocol):
+    """Last stage: from x at the last level to a draw of x_0 and its factor of the weight."""
 
-    sample: Callable[..., FinishDraws]
-    needs_moments: bool  # of the posterior at the last level; else it is given None
-    needs_fixed_level: bool  # biased behind a start that stops adaptively
-    finer: Callable[[int], "Finish"] | None = None  # with that many times its steps
+    @property
+    def needs_moments(self) -> bool:
+        """Of the posterior at the last level; else it is given None."""
+
+    @property
+    def needs_common_level(self) -> bool:
+        """Its weight is biased behind a start whose particles have levels of their own."""
+
+    def sample(
+        self,
+        rng_key: PRNGKey,
+        logdensity_fn: LogDensityFn,
+        process: Process,
+        x: Array,
+        t: Array,
+        moments: Any,
+    ) -> FinishDraws:
+        """Draw from points ``x`` of shape (num_particles, dim) at times ``t``."""
 
 
-class Levels(NamedTuple):
+class Levels(Protocol):
     """Middle stage: transitions along ``times`` (noise to data), one fewer than the times."""
 
-    process: Process
-    times: tuple[float, ...]
-    estimator: Estimator
-    transition: Transition | None  # None: no levels
+    @property
+    def times(self) -> tuple[float, ...]:
+        """Decreasing, noise to data."""
+
+    @property
+    def estimator(self) -> Estimator:
+        """Of the posterior moments."""
+
+    @property
+    def transition(self) -> Transition:
+        """Law of the next point."""
+
+    @property
+    def process(self) -> Process:
+        """The noising process."""
+
+
+class Method(Protocol):
+    """A composition of the stages, and the pool that is made for it; see `rdmc`."""
+
+    @property
+    def start(self) -> Start:
+        """First stage."""
+
+    @property
+    def levels(self) -> Levels | None:
+        """Middle stage; None where the start has levels of its own."""
+
+    @property
+    def finish(self) -> Finish:
+        """Last stage."""
+
+    @property
+    def pool(self) -> PoolGenerator | None:
+        """Made once per replicate, after the pilot."""
+
+    def __call__(self, logdensity_fn: LogDensityFn, *, data: Any = None) -> "Sampler":
+        """Bind the method to a density."""
 
 
 class Sampler(NamedTuple):
@@ -181,9 +250,42 @@ class RDMCWarning(UserWarning):
 
 
 P = ParamSpec("P")
-
-
 T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True)
+def record(cls: type[T]) -> type[T]:
+    """A frozen dataclass that prints as the call that makes it, with what differs from defaults.
+
+    Parts of methods are such records: their fields are the settings, their methods do the work.
+    Equal settings are equal records, so they share compiled programs, and `dataclasses.replace`
+    changes one setting. They are named like the call, in lower case, so that they print as code.
+
+    >>> @record
+    ... class walk:
+    ...     step_size: float
+    ...     num_steps: int = 2
+    >>> walk(0.5, 2), walk(0.5) == walk(step_size=0.5)
+    (walk(step_size=0.5), True)
+    """
+    made = dataclasses.dataclass(frozen=True, repr=False)(cls)
+    type.__setattr__(made, "__repr__", _as_code)
+    return made
+
+
+def _as_code(one: Any) -> str:
+    shown = []
+    for field in dataclasses.fields(one):
+        value, default = getattr(one, field.name), field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        if default is dataclasses.MISSING or value != default:
+            shown.append(f"{field.name}={_shown(value)}")
+    return f"{type(one).__name__}({', '.join(shown)})"
+
+
+def _shown(value: Any) -> str:
+    return getattr(value, "__name__", None) or repr(value)
 
 
 def memoised(factory: Callable[P, T]) -> Callable[P, T]:

@@ -23,8 +23,7 @@ POOLED = rj.rdmc(
 )
 RESTART = rj.rdmc(
     rj.samplers.noised_pool(num_particles=64),
-    rj.samplers.no_levels(),
-    rj.samplers.annealed_finish(num_temperatures=4, reference=shrunk_covariance),
+    finish=rj.samplers.annealed_finish(num_temperatures=4, reference=shrunk_covariance),
 )
 """The automatic method, small."""
 AXES = {"replicates": 2, "particles": 2}

@@ -11,10 +11,10 @@ import numpy as np
 
 from ..montecarlo.resampling import systematic
 from ..montecarlo.weights import has_weight, pareto_k, relative_weights, t_quantile, weight_ess
-from ..samplers.core import Plan
 from ..samplers.sampler import StepInfo
 from ..types import Array, ArrayTree, Evaluations, Finding, PRNGKey, RDMCWarning
 from .coverage import Coverage
+from .plan import Plan
 
 STATIC = ("plan", "complete", "weighted", "inherited")
 

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..montecarlo.weights import log_mean_exp, pareto_k, relative_weights
-from ..samplers.methods import MORE_TEMPERATURES
 from ..target.flat import ravel_ensemble
 from ..types import Finding
 from .coverage import disagreement
@@ -119,21 +118,11 @@ def _over_budget(draws: "Draws") -> list[Finding]:
     return [Finding("R110", text)]
 
 
-def _is_capped(draws: "Draws") -> bool:
-    """Whether a higher ``max_evals`` would have bought more."""
-    plan = draws.plan
-    if plan.max_evals is None or not plan.pool_sources:
-        return False
-    if plan.accuracy is not None and "max_evals" in plan.accuracy.stopped:
-        return True
-    return "max_evals=" in plan.reason or len(plan.with_more_temperatures) < len(MORE_TEMPERATURES)
-
-
 def _more_work(draws: "Draws") -> str:
     """What makes the weights better, as the beginning of a sentence."""
     if not draws.plan.pool_sources:
         return "Give the method more temperatures or inner samples"
-    if _is_capped(draws):
+    if draws.plan.is_capped:
         return f"Raise max_evals={draws.plan.max_evals:g}"
     if draws.plan.accuracy is not None:
         is_met = draws.plan.accuracy.predicted <= draws.plan.accuracy.requested
@@ -217,7 +206,7 @@ def _coverage(draws: "Draws") -> list[Finding]:
     parts = [
         f"{name} {share:.0%}" for name, share in zip(names, seen.missed_by_source, strict=False)
     ]
-    remedy = "max_evals or num_replicates" if _is_capped(draws) else "num_replicates"
+    remedy = "max_evals or num_replicates" if draws.plan.is_capped else "num_replicates"
     text = (
         f"{seen.seen_by_one_source:.0%} of the mass lies where only one of the searches has points "
         f"(share missed by each: {', '.join(parts)}). Only one search found this region, so there "

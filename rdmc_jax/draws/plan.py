@@ -1,6 +1,10 @@
-"""What was asked of a run's accuracy, what its pilots predicted, and what that cost."""
+"""What was planned for a run and why: its recipe, sizes that were tried, and what they cost."""
 
 from typing import NamedTuple
+
+from ..samplers.core import Recipe
+from ..samplers.methods import RestartSizes
+from ..types import Method
 
 
 class Trial(NamedTuple):
@@ -55,19 +59,46 @@ class Accuracy(NamedTuple):
     """Request and prediction; what the reported draws then had is ``Draws.tv_limit``."""
 
     requested: float
-    predicted: float  # limit of tv_bound of the generation chosen by it: lower than it should be
-    generations: tuple[Trial | LevelTrial, ...]
-    chosen: int  # index of the generation whose pool and method the reported run has
+    predicted: float  # limit of tv_bound of the trial chosen by it: lower than it should be
+    trials: tuple[Trial | LevelTrial, ...]
+    chosen: int  # index of the trial whose pool and method the reported run has
     stopped: str  # why there were no more
     certified: float = float("nan")  # `tv_limit` of the reported draws
     spent: int = 0  # evaluations, everything included
 
     def summary(self) -> str:
-        """One line for each generation."""
+        """One line for each trial."""
         lines = [
             f"requested {self.requested:g}, predicted {self.predicted:.3f}, certified "
             f"{self.certified:.3f} for {self.spent:,} evaluations: {self.stopped}; "
-            f"generation {self.chosen + 1} of {len(self.generations)} is reported"
+            f"trial {self.chosen + 1} of {len(self.trials)} is reported"
         ]
-        lines += [f"  {one.summary()}" for one in self.generations]
+        lines += [f"  {one.summary()}" for one in self.trials]
         return "\n".join(lines)
+
+
+class Plan(NamedTuple):
+    """What is run, and why; `recipe` prints as the code of the method that ran."""
+
+    recipe: Recipe
+    num_replicates: int
+    reason: str  # what was chosen and why
+    sizes: RestartSizes | None = None  # of the automatic method
+    max_evals: float | None = None  # asked for, per output draw
+    pool_sources: tuple[str, ...] = ()  # what the numbers in the pool's ``source`` stand for
+    with_more_temperatures: tuple[Method, ...] = ()  # if the measured weight ESS is too low
+    is_limited: bool = False  # max_evals made the sizes, or the choice of temperatures, smaller
+    accuracy: Accuracy | None = None  # asked for by a tolerance, and predicted
+    exchanged_pools: tuple[str, ...] = ()  # which replicates got another one's pool too, and why
+
+    @property
+    def num_particles(self) -> int:
+        """Particles of one ensemble."""
+        return self.recipe.num_particles
+
+    @property
+    def is_capped(self) -> bool:
+        """Whether a higher ``max_evals`` would have bought more."""
+        if self.accuracy is not None and "max_evals" in self.accuracy.stopped:
+            return bool(self.pool_sources)
+        return self.is_limited

@@ -4,49 +4,115 @@ import math
 
 import numpy as np
 
+from ..draws.plan import Plan
 from ..montecarlo.weights import weight_ess
-from ..pools.pilot import PilotFn, climbing_pilot, gradient_free_pilot, pilot_evaluations
-from ..samplers.core import EnsembleResult, Plan
-from ..samplers.methods import (
-    MORE_TEMPERATURES,
-    NUM_COPIES,
-    NUM_PARTICLES,
-    PilotSize,
-    RestartSizes,
-    pool_sources,
-    restart_generator,
-    restart_method,
-    restart_pilot,
-)
-from ..samplers.sampler import Method
+from ..pools.pilot import PilotFn, climbing_pilot, gradient_free_pilot
+from ..samplers.core import EnsembleResult, Recipe
+from ..samplers.finishes import annealed_finish
+from ..samplers.methods import NUM_PARTICLES, RestartSizes, pool_sources, restart
+from ..types import Method
 
 DEFAULT_SIZES: tuple[RestartSizes, ...] = (
-    RestartSizes(PilotSize(2, 32, 12, 16, 256, 24), 128, 16, 8, 0),
-    RestartSizes(PilotSize(4, 128, 6, 16, 1024, 12), 256, 32, 16, 512),
-    RestartSizes(PilotSize(3, 128, 16, 512, 1024, 48), 512, 64, 64, 512),
-    RestartSizes(PilotSize(3, 128, 16, 512, 2048, 64), 1024, 64, 128, 512),
+    RestartSizes(
+        climbing_pilot(
+            num_rounds=2,
+            num_starts=32,
+            num_climbs=12,
+            num_candidates=16,
+            num_chains=256,
+            num_steps=24,
+        ),
+        num_pool=128,
+        num_steps=16,
+        num_temperatures=8,
+        num_reweighted=0,
+    ),
+    RestartSizes(
+        climbing_pilot(
+            num_rounds=4,
+            num_starts=128,
+            num_climbs=6,
+            num_candidates=16,
+            num_chains=1024,
+            num_steps=12,
+        ),
+        num_pool=256,
+        num_steps=32,
+        num_temperatures=16,
+        num_reweighted=512,
+    ),
+    RestartSizes(
+        climbing_pilot(
+            num_rounds=3,
+            num_starts=128,
+            num_climbs=16,
+            num_candidates=512,
+            num_chains=1024,
+            num_steps=48,
+        ),
+        num_pool=512,
+        num_steps=64,
+        num_temperatures=64,
+        num_reweighted=512,
+    ),
+    RestartSizes(
+        climbing_pilot(
+            num_rounds=3,
+            num_starts=128,
+            num_climbs=16,
+            num_candidates=512,
+            num_chains=2048,
+            num_steps=64,
+        ),
+        num_pool=1024,
+        num_steps=64,
+        num_temperatures=128,
+        num_reweighted=512,
+    ),
 )
 """With a gradient; a step costs two to four times the one before."""
-
-
 GRADIENT_FREE_SIZES: tuple[RestartSizes, ...] = (
-    RestartSizes(None, 256, 4, 16, 0),
-    RestartSizes(None, 512, 6, 32, 256),
-    RestartSizes(None, 1024, 8, 128, 512),
+    RestartSizes(
+        gradient_free_pilot(num_particles=256, num_steps=4),
+        num_pool=256,
+        num_steps=4,
+        num_temperatures=16,
+        num_reweighted=0,
+    ),
+    RestartSizes(
+        gradient_free_pilot(num_particles=512, num_steps=6),
+        num_pool=512,
+        num_steps=6,
+        num_temperatures=32,
+        num_reweighted=256,
+    ),
+    RestartSizes(
+        gradient_free_pilot(num_particles=1024, num_steps=8),
+        num_pool=1024,
+        num_steps=8,
+        num_temperatures=128,
+        num_reweighted=512,
+    ),
 )
 """Without one: the same restart with random walks."""
+MORE_TEMPERATURES = (2, 4, 8)
+"""Factors by which the measured weight ESS may raise the number of temperatures."""
+ENOUGH = 0.5
+"""Share of the draws that their weights' effective sample size should reach."""
+AIMED = 0.6
+"""What a method with more temperatures is chosen for: the measured share is itself noisy."""
 
 
 def ensemble_evals(
-    rung: RestartSizes, num_temperatures: int, num_particles: int = NUM_PARTICLES
+    sizes: RestartSizes, num_temperatures: int, num_particles: int = NUM_PARTICLES
 ) -> int:
-    """Evaluations of one ensemble's `annealed` finish."""
-    looks = 0 if rung.pilot_size is None else num_particles
-    return (num_temperatures + 1) * (num_particles + NUM_COPIES) + looks
+    """Evaluations of one ensemble's `annealed_finish`."""
+    looks = num_particles if sizes.has_gradient else 0
+    return (num_temperatures + 1) * (num_particles + annealed_finish().num_pilot) + looks
 
 
 def predicted_evals(
-    rung: RestartSizes,
+    sizes: RestartSizes,
     dim: int,
     num_samples: int,
     num_replicates: int,
@@ -60,16 +126,16 @@ def predicted_evals(
     is reported with the draws.
     """
     num_rounds = 10 + dim / 2
-    if rung.pilot_size is None:
-        prepared = rung.num_pool * (2 + rung.num_steps * (3 * num_rounds + 6))
+    if not isinstance(sizes.pilot, climbing_pilot):
+        prepared = sizes.num_pool * (2 + sizes.num_steps * (3 * num_rounds + 6))
     else:
-        prepared = pilot_evaluations(dim, **rung.pilot_size._asdict()).logdensity
-        prepared += rung.num_pool * (rung.num_steps + 1 + 13 + 4 * num_rounds)
-    if rung.num_reweighted:
-        prepared += ensemble_evals(rung, rung.num_temperatures, rung.num_reweighted)
+        prepared = sizes.pilot.evaluations(dim).logdensity
+        prepared += sizes.num_pool * (sizes.num_steps + 1 + 13 + 4 * num_rounds)
+    if sizes.num_reweighted:
+        prepared += ensemble_evals(sizes, sizes.num_temperatures, sizes.num_reweighted)
     num_ensembles = -(-num_samples // (num_replicates * NUM_PARTICLES))
-    ensembles = num_ensembles * ensemble_evals(rung, factor * rung.num_temperatures)
-    discarded = num_discarded * ensemble_evals(rung, rung.num_temperatures)
+    ensembles = num_ensembles * ensemble_evals(sizes, factor * sizes.num_temperatures)
+    discarded = num_discarded * ensemble_evals(sizes, sizes.num_temperatures)
     return (num_replicates * (prepared + ensembles) + discarded) / num_samples
 
 
@@ -86,7 +152,7 @@ def choose_sizes(
     has_gradient: bool = True,
     num_discarded: int = 1,
 ) -> tuple[RestartSizes, str]:
-    """The rung for a dimension, lowered until it fits the budget.
+    """Sizes for a dimension, lowered until they fit the budget.
 
     Args:
         dim: of the target.
@@ -97,18 +163,18 @@ def choose_sizes(
         num_discarded: ensembles that are thrown away to decide the budget.
 
     Returns:
-        The rung, and the reason in words.
+        The sizes, and the reason in words.
 
     Raises:
-        ValueError: if even the smallest rung exceeds ``max_evals``.
+        ValueError: if even the smallest sizes exceed ``max_evals``.
     """
     if has_gradient:
         ladder, wanted = DEFAULT_SIZES, 1 if dim <= 2 else 2 if dim <= 16 else 3
     else:
         ladder, wanted = GRADIENT_FREE_SIZES, 1 if dim <= 2 else 2
     costs = [
-        predicted_evals(rung, dim, num_samples, num_replicates, num_discarded=num_discarded)
-        for rung in ladder
+        predicted_evals(sizes, dim, num_samples, num_replicates, num_discarded=num_discarded)
+        for sizes in ladder
     ]
     fitting = [k for k in range(wanted + 1) if max_evals is None or costs[k] <= max_evals]
     if not fitting:
@@ -118,17 +184,18 @@ def choose_sizes(
             f"{math.ceil(costs[0])}. Raise max_evals to that, ask for more draws (an ensemble has "
             f"{NUM_PARTICLES} particles however few are kept), or pass a method of your own."
         )
-    rung = ladder[fitting[-1]]
+    sizes = ladder[fitting[-1]]
     why = f"dimension {dim}" if fitting[-1] == wanted else f"max_evals={max_evals}"
     why += "" if has_gradient else ", and no gradient"
-    names = ", ".join(pool_sources(rung)[1:])
-    size = rung.num_pool if rung.pilot_size is None else rung.pilot_size.num_chains
+    names = ", ".join(pool_sources(sizes)[1:])
+    pilot = sizes.pilot
+    size = pilot.num_chains if isinstance(pilot, climbing_pilot) else sizes.num_pool
     draws = (
-        f" and {rung.num_reweighted} draws of a restart from them" if rung.num_reweighted else ""
+        f" and {sizes.num_reweighted} draws of a restart from them" if sizes.num_reweighted else ""
     )
-    return rung, (
+    return sizes, (
         f"noised-pool restart chosen by {why}: pool of {size} points of the pilot and "
-        f"{rung.num_pool} each of {names}{draws}, {rung.num_temperatures} temperatures"
+        f"{sizes.num_pool} each of {names}{draws}, {sizes.num_temperatures} temperatures"
     )
 
 
@@ -156,14 +223,14 @@ def plan(
         has_tolerance: whether an ensemble of each replicate, not of one, will be thrown away.
 
     Returns:
-        A `Plan`. ``plan.with_more_temperatures`` are the methods that `sample` goes on to if a
-        discarded ensemble shows too few effective draws; `core` runs ``plan.method``.
+        A `Plan`. ``with_more_temperatures`` are the methods that `sample` goes on to if a
+        discarded ensemble shows too few effective draws; `core` runs ``plan.recipe.method``.
 
     Raises:
         ValueError: for sizes that are not positive, more replicates than draws, or a budget that
             is too small.
 
-    >>> plan(dim=2, num_samples=10_000).num_ensembles
+    >>> plan(dim=2, num_samples=10_000).recipe.num_ensembles
     3
     """
     if num_samples < 1:
@@ -175,41 +242,30 @@ def plan(
             f"num_replicates must lie between 1 and num_samples={num_samples}, "
             f"but got {num_replicates}."
         )
-    reason, generator = "method given by the caller", None
-    names: tuple[str, ...] = ()
-    with_more_temperatures = []
-    if method is None:
-        num_discarded = num_replicates if has_tolerance else 1
-        rung, reason = choose_sizes(
-            dim, num_samples, num_replicates, max_evals, has_gradient, num_discarded
-        )
-        method, generator = restart_method(rung), restart_generator(rung)
-        pilot, names = restart_pilot(rung), pool_sources(rung)
-        for factor in MORE_TEMPERATURES:
-            cost = predicted_evals(rung, dim, num_samples, num_replicates, factor)
-            if max_evals is None or cost <= max_evals:
-                with_more_temperatures.append(restart_method(rung, factor))
     share = -(-num_samples // num_replicates)
-    num_ensembles = -(-share // method.start.num_particles)
-    return Plan(
-        method,
-        pilot,
-        generator,
-        num_replicates,
-        num_ensembles,
-        reason,
-        max_evals,
-        names,
-        tuple(with_more_temperatures),
+    if method is not None:
+        recipe = Recipe(method, pilot, -(-share // method.start.num_particles))
+        return Plan(recipe, num_replicates, "method given by the caller", max_evals=max_evals)
+    num_discarded = num_replicates if has_tolerance else 1
+    sizes, reason = choose_sizes(
+        dim, num_samples, num_replicates, max_evals, has_gradient, num_discarded
     )
-
-
-ENOUGH = 0.5
-"""Share of the draws that their weights' effective sample size should reach."""
-
-
-AIMED = 0.6
-"""What a method with more temperatures is chosen for: the measured share is itself noisy."""
+    more = []
+    for factor in MORE_TEMPERATURES:
+        cost = predicted_evals(sizes, dim, num_samples, num_replicates, factor)
+        if max_evals is None or cost <= max_evals:
+            more.append(restart(sizes, num_temperatures=factor * sizes.num_temperatures))
+    recipe = Recipe(restart(sizes), sizes.pilot, -(-share // NUM_PARTICLES))
+    return Plan(
+        recipe,
+        num_replicates,
+        reason,
+        sizes,
+        max_evals,
+        pool_sources(sizes),
+        tuple(more),
+        is_limited="max_evals=" in reason or len(more) < len(MORE_TEMPERATURES),
+    )
 
 
 def more_temperatures(plan: Plan, discarded: EnsembleResult) -> tuple[Method, str]:
@@ -220,8 +276,8 @@ def more_temperatures(plan: Plan, discarded: EnsembleResult) -> tuple[Method, st
     ``plan.with_more_temperatures`` is taken that should reach `AIMED`, or the last.
 
     Args:
-        plan: ``plan.with_more_temperatures`` have 2, 4, 8 times as many as ``plan.method``.
-        discarded: an ensemble of ``plan.method``.
+        plan: ``plan.with_more_temperatures`` have 2, 4, 8 times as many as ``plan.recipe.method``.
+        discarded: an ensemble of ``plan.recipe.method``.
 
     Returns:
         The method, and what to add to the plan's reason.
@@ -231,7 +287,7 @@ def more_temperatures(plan: Plan, discarded: EnsembleResult) -> tuple[Method, st
     share = weight_ess(log_weight) / log_weight.size
     measured = f"weight ESS {share:.2f} of the draws in a discarded ensemble"
     if share >= ENOUGH or not plan.with_more_temperatures:
-        return plan.method, measured
+        return plan.recipe.method, measured
     wanted = math.log(max(share, 1e-6)) / math.log(AIMED)
     fitting = [k for k in range(len(plan.with_more_temperatures)) if 2 ** (k + 1) >= wanted]
     k = fitting[0] if fitting else len(plan.with_more_temperatures) - 1

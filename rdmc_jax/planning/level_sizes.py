@@ -10,21 +10,21 @@ As for the restart, ensembles that decide something are thrown away, and the rep
 frozen sizes and fresh keys.
 """
 
+import dataclasses
 import itertools
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from ..diffusion.estimators.batches import repeated
-from ..draws.plan import Accuracy, LevelTrial
+from ..draws.plan import LevelTrial
 from ..montecarlo.weights import kl_bound, tv_limit
 from ..samplers.core import EnsembleResult, Preparation
-from ..samplers.sampler import Method, levels, rdmc
-from ..types import Process
-from .tolerance import MARGIN, ErrorTerm, RunFn, SearchResult, cheapest_factors, growth, trial_line
+from ..samplers.sampler import levels, rdmc
+from ..types import Estimator, Method, Process
+from .tolerance import MARGIN, ErrorTerm, RunFn, cheapest_factors, growth, spent_on
 
 WIDENED = 0.5
 """Log-SNR by which both ends of the grid move out when its levels double."""
@@ -49,23 +49,38 @@ class LevelSizes(NamedTuple):
 
 def first_sizes(method: Method) -> LevelSizes:
     """Those of the method itself."""
-    times = method.levels.times if method.levels.transition is not None else ()
+    times = () if method.levels is None else method.levels.times
     return LevelSizes(times, (1,) * max(len(times), 1), 1, 1)
 
 
 def resized(method: Method, sizes: LevelSizes) -> Method:
     """The method with other sizes."""
-    start, middle, finish = method
-    if sizes.finer > 1 and finish.finer is not None:
-        finish = finish.finer(sizes.finer)
-    if middle.transition is not None:
+    finish, middle = method.finish, method.levels
+    if sizes.finer > 1 and hasattr(finish, "num_temperatures"):
+        finish = _multiplied(finish, sizes.finer)
+    if middle is not None:
         estimator = middle.estimator
-        if sizes.wider > 1 and estimator.wider is not None:
-            estimator = estimator.wider(sizes.wider)
+        if sizes.wider > 1:
+            estimator = _multiplied(estimator, sizes.wider)
         if max(sizes.num_batches) > 1:
             estimator = repeated(estimator, sizes.num_batches)
         middle = levels(sizes.times, estimator, middle.transition, process=middle.process)
-    return rdmc(start, middle, finish)
+    return rdmc(method.start, middle, finish, pool=method.pool)
+
+
+COUNTS = ("num_samples", "num_chains", "num_candidates", "num_temperatures")
+"""Fields of estimators and finishes of which more make the estimate better."""
+
+
+def can_widen(estimator: Estimator) -> bool:
+    """Whether an estimator has inner samples, or chains, of which there can be more."""
+    return any(hasattr(estimator, name) for name in COUNTS)
+
+
+def _multiplied(part: Any, factor: int) -> Any:
+    """A finish or an estimator with ``factor`` times its temperatures, samples or chains."""
+    counts = {name: factor * getattr(part, name) for name in COUNTS if hasattr(part, name)}
+    return dataclasses.replace(part, **counts)
 
 
 def allocate_batches(cost: np.ndarray, allowed: float) -> tuple[int, ...]:
@@ -91,8 +106,9 @@ def with_more_levels(method: Method, now: LevelSizes, factor: int) -> LevelSizes
     """Levels, and steps of the finish, ``factor`` for each one now."""
     if factor == 1:
         return now
-    finer = now.finer if method.finish.finer is None else factor * now.finer
-    if now.num_levels < 1:
+    can_anneal = hasattr(method.finish, "num_temperatures")
+    finer = factor * now.finer if can_anneal else now.finer
+    if method.levels is None or now.num_levels < 1:
         return now._replace(finer=finer)
     widened = WIDENED * np.log2(factor)
     times = refined_grid(now.times, method.levels.process, factor, widened)
@@ -225,8 +241,9 @@ def _mends_by_width(method: Method, tried: Tried) -> bool:
     More levels come first. The knob that was turned last is kept while it works: while the rest
     falls by more than the `WORKING` power of its factor.
     """
-    estimator = method.levels.estimator
-    if tried[-1][1].num_levels < 1 or estimator.wider is None:
+    if method.levels is None or tried[-1][1].num_levels < 1:
+        return False
+    if not can_widen(method.levels.estimator):
         return False
     is_width = False
     for (old, before), (new, after) in itertools.pairwise(tried):
@@ -287,70 +304,54 @@ def next_level_sizes(
     return None if new == now else new
 
 
-def search_level_sizes(
-    prepares: list[Preparation],
-    run: RunFn,
-    method: Method,
-    *,
-    tolerance: float,
-    num_ensembles: int,
-    max_total: float,
-    tell: Callable[[str], None],
-) -> SearchResult:
-    """Grow a composition until the limit of a thrown-away pilot meets the tolerance.
+class LevelLadder:
+    """Levels, batches, inner samples and temperatures of a composition; see `tolerance.Ladder`.
 
     Args:
         prepares: of the replicates.
         run: runs one ensemble.
-        method: the user's, of the first generation.
-        tolerance: requested total variation.
+        method: the user's, of the first trial.
         num_ensembles: of the reported run, per replicate.
-        max_total: evaluations at most, all in all; ``inf`` for no cap but the ladder's end.
-        tell: called with a line after each generation.
-
-    Returns:
-        `SearchResult`: the generation with the lowest limit.
-
-    Raises:
-        ValueError: if the method has no path weights.
     """
-    spent = sum(int(max(one.pool.num_evals)) for one in prepares)
-    sizes = first_sizes(method)
-    tried: Tried = []
-    discarded: list[EnsembleResult] = []
 
-    def tell_of(one: LevelTrial, follows: str) -> None:
-        tell(trial_line(len(tried) - 1, one.tv_limit, MARGIN * tolerance, spent, follows))
+    exhausted = f"{MAX_GROWTH} times the first evaluations are not enough"
 
-    while True:
-        own = resized(method, sizes)
-        results = [run(k, len(tried), one, own) for k, one in enumerate(prepares)]
-        counts = [one.info.num_evals for one in results]
-        evals = sum(max(int(np.sum(c.logdensity)), int(np.sum(c.gradient))) for c in counts)
-        discarded, spent = discarded + results, spent + evals
-        one = measured_trial(sizes, results, evals)
-        tried.append((one, sizes))
-        if one.tv_limit <= MARGIN * tolerance:
-            stopped = "met by the pilot"
-            break
-        if next_level_sizes(method, tried, tolerance, 1 + num_ensembles) is None:
-            stopped = f"{MAX_GROWTH} times the first evaluations are not enough"
-            break
-        left = max_total - spent
-        new = next_level_sizes(method, tried, tolerance, 1 + num_ensembles, left)
-        if new is None:
-            stopped = "the next size would exceed max_evals"
-            break
-        knobs = (
-            ("levels", sizes.num_levels, new.num_levels),
-            ("batches", sum(sizes.num_batches), sum(new.num_batches)),
-            ("samples of a batch, times", sizes.wider, new.wider),
-            ("steps of the finish, times", sizes.finer, new.finer),
+    def __init__(
+        self, prepares: list[Preparation], run: RunFn, *, method: Method, num_ensembles: int
+    ) -> None:
+        self.prepares, self._run = list(prepares), run
+        self._method, self._num_ensembles = method, num_ensembles
+        self._tried: Tried = []
+        self.discarded: list[EnsembleResult] = []
+
+    @property
+    def first(self) -> LevelSizes:
+        """Sizes of the method itself."""
+        return first_sizes(self._method)
+
+    def trial(self, sizes: LevelSizes) -> LevelTrial:
+        """Run one ensemble of each replicate, and measure it."""
+        own, number = self.method(sizes), len(self._tried)
+        results = [self._run(k, number, one, own) for k, one in enumerate(self.prepares)]
+        self.discarded += results
+        one = measured_trial(sizes, results, sum(map(spent_on, results)))
+        self._tried.append((one, sizes))
+        return one
+
+    def larger(self, tolerance: float, affordable: float) -> LevelSizes | None:
+        """See `next_level_sizes`."""
+        ahead = 1 + self._num_ensembles
+        return next_level_sizes(self._method, self._tried, tolerance, ahead, affordable)
+
+    def growth(self, now: LevelSizes, new: LevelSizes) -> str:
+        """What grows, in words."""
+        return growth(
+            ("levels", now.num_levels, new.num_levels),
+            ("batches", sum(now.num_batches), sum(new.num_batches)),
+            ("samples of a batch, times", now.wider, new.wider),
+            ("steps of the finish, times", now.finer, new.finer),
         )
-        tell_of(one, growth(*knobs))
-        sizes = new
-    tell_of(one, stopped)
-    best = min(range(len(tried)), key=lambda k: tried[k][0].tv_limit)
-    one, sizes = tried[best]
-    record = Accuracy(tolerance, one.tv_limit, tuple(t[0] for t in tried), best, stopped)
-    return SearchResult(list(prepares), resized(method, sizes), discarded, record)
+
+    def method(self, sizes: LevelSizes) -> Method:
+        """The user's method with other sizes."""
+        return resized(self._method, sizes)

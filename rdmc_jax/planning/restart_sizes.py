@@ -1,8 +1,4 @@
-"""Tolerance in: pools and temperatures grow until a pilot's certificate meets it.
-
-Everything here is thrown away but the pools: the reported run has the frozen plan and fresh keys,
-so no weight that it reports has decided anything (METHOD 5).
-"""
+"""Sizes of the noised-pool restart, and how pools and temperatures grow for a tolerance."""
 
 import math
 from collections.abc import Callable
@@ -11,7 +7,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from ..draws.plan import Accuracy, Trial
+from ..draws.plan import Trial
 from ..montecarlo.weights import log_mean_exp, tv_limit
 from ..samplers.core import EnsembleResult, Preparation
 from ..samplers.methods import (
@@ -23,9 +19,9 @@ from ..samplers.methods import (
 )
 from ..samplers.reweighting import pool_from_draws
 from ..target.flat import ravel_ensemble, to_standard
-from ..types import Pool
+from ..types import Method, Pool
 from .defaults import ensemble_evals
-from .tolerance import MARGIN, ErrorTerm, RunFn, SearchResult, cheapest_factors, growth, trial_line
+from .tolerance import MARGIN, ErrorTerm, RunFn, cheapest_factors, growth, spent_on
 
 LARGEST = 3.0
 """Of |log(w/Z)| that counts in variances: a few draws of no weight would drown all others."""
@@ -113,107 +109,100 @@ def in_pool_coordinates(prepared: Preparation, result: EnsembleResult) -> np.nda
     return np.asarray(to_standard(location, scale, ravel_ensemble(result.position)))
 
 
-def search_sizes(
-    prepares: list[Preparation],
-    run: RunFn,
-    rung: RestartSizes,
-    *,
-    tolerance: float,
-    num_ensembles: int,
-    max_total: float,
-    tell: Callable[[str], None],
-) -> SearchResult:
-    """Grow pools and temperatures until the limit of a thrown-away pilot meets the tolerance.
+class RestartLadder:
+    """Pools and temperatures of the noised-pool restart; see `tolerance.Ladder`.
 
     Args:
         prepares: of the replicates; each grows a pool of its own.
         run: runs one ensemble.
-        rung: of the restart.
-        tolerance: requested total variation.
+        sizes: of the first restart.
         num_ensembles: of the reported run, per replicate.
-        max_total: evaluations at most, all in all; ``inf`` for no cap but the ladder's end.
-        tell: called with a line after each generation.
-
-    Returns:
-        `SearchResult`: the generation with the lowest limit.
     """
-    num_replicates = len(prepares)
-    spent = sum(int(max(one.pool.num_evals)) for one in prepares)
-    sizes = Sizes(1, rung.num_temperatures)
-    pools = list(prepares)
-    drawn: list[list[EnsembleResult]] = [[] for _ in prepares]
-    tried: list[tuple[Trial, list[Preparation], Sizes]] = []
-    since = 0
 
-    def grow(count: int, num_temperatures: int) -> None:
-        nonlocal since, spent
-        method = duplicated_restart(rung, sizes.size, num_temperatures)
-        for replicate, prepared in enumerate(pools):
+    exhausted = "the largest pool and number of temperatures are not enough"
+
+    def __init__(
+        self,
+        prepares: list[Preparation],
+        run: RunFn,
+        *,
+        sizes: RestartSizes,
+        num_ensembles: int,
+    ) -> None:
+        self._first, self.prepares = list(prepares), list(prepares)
+        self._run, self._sizes, self._num_ensembles = run, sizes, num_ensembles
+        self._drawn: list[list[EnsembleResult]] = [[] for _ in prepares]
+        self._tried: list[tuple[Trial, Sizes]] = []
+
+    @property
+    def first(self) -> Sizes:
+        """One ensemble's worth of pool, and the temperatures of the sizes."""
+        return Sizes(1, self._sizes.num_temperatures)
+
+    @property
+    def discarded(self) -> list[EnsembleResult]:
+        """All ensembles run so far."""
+        return [result for results in self._drawn for result in results]
+
+    def _draw(self, count: int, size: int, num_temperatures: int) -> int:
+        """Run ensembles of each replicate from its present pool; returns their evaluations."""
+        method, spent = duplicated_restart(self._sizes, size, num_temperatures), 0
+        for replicate, prepared in enumerate(self.prepares):
             for _ in range(count):
-                number = len(drawn[replicate])
-                drawn[replicate].append(run(replicate, number, prepared, method))
-                evals = drawn[replicate][-1].info.num_evals
-                cost = max(int(np.sum(evals.logdensity)), int(np.sum(evals.gradient)))
-                since, spent = since + cost, spent + cost
+                drawn = self._drawn[replicate]
+                drawn.append(self._run(replicate, len(drawn), prepared, method))
+                spent += spent_on(drawn[-1])
+        return spent
 
-    def tell_of(one: Trial, follows: str) -> None:
-        tell(trial_line(len(tried) - 1, one.tv_limit, MARGIN * tolerance, spent, follows))
+    @property
+    def _cheapest_enough(self) -> int:
+        """Temperatures of draws for a pool, which needs more draws rather than better ones."""
+        enough = (one.num_temperatures for one, _ in self._tried if one.finish_variance <= FINISHED)
+        return min(enough, default=self._tried[-1][0].num_temperatures)
 
-    def missing(now: Sizes, new: Sizes) -> int:
+    def _missing(self, now: Sizes, new: Sizes) -> int:
         """Ensembles of each replicate that a pool of the new size still needs."""
-        return max(new.size - len(drawn[0]), 0) if new.size > now.size else 0
+        return max(new.size - len(self._drawn[0]), 0) if new.size > now.size else 0
 
-    while True:
-        grow(1, sizes.num_temperatures)
-        found = measured([np.asarray(results[-1].log_weight) for results in drawn])
-        num_pool = pools[0].pool.position.shape[0]
-        one = Trial(
-            num_pool, MEMBERS_AT_STOP * sizes.size, sizes.num_temperatures, *found, evals=since
-        )
-        tried.append((one, list(pools), sizes))
-        since = 0
-        if one.tv_limit <= MARGIN * tolerance:
-            stopped = "met by the pilot"
-            break
-        now = sizes
-        # a pool needs more draws rather than better ones
-        coarse = min(
-            (g.num_temperatures for g, _, _ in tried if g.finish_variance <= FINISHED),
-            default=now.num_temperatures,
-        )
-
-        def ahead(new: Sizes, now: Sizes = now, coarse: int = coarse) -> int:
-            pool = missing(now, new) * ensemble_evals(rung, coarse)
-            runs = (1 + num_ensembles) * ensemble_evals(rung, new.num_temperatures)
-            return num_replicates * (pool + runs)
-
-        wanted = next_sizes(sizes, one, tolerance, ahead)
-        if wanted is None:
-            stopped = "the largest pool and number of temperatures are not enough"
-            break
-        new = next_sizes(sizes, one, tolerance, ahead, max_total - spent)
-        if new is None:
-            stopped = "the next size would exceed max_evals"
-            break
-        knobs = (
-            ("ensembles in the pool", sizes.size, new.size),
-            ("temperatures", sizes.num_temperatures, new.num_temperatures),
-        )
-        tell_of(one, growth(*knobs))
-        more = missing(sizes, new)
-        grow(more, coarse)
-        if new.size > sizes.size:
-            pools = [
-                first._replace(pool=_pool(first, results[-new.size :]))
-                for first, results in zip(prepares, drawn, strict=True)
+    def trial(self, sizes: Sizes) -> Trial:
+        """Bring pools to the size, run one ensemble of each replicate, and measure it."""
+        spent = 0
+        if self._tried and sizes.size > self._tried[-1][1].size:
+            now = self._tried[-1][1]
+            spent += self._draw(self._missing(now, sizes), now.size, self._cheapest_enough)
+            self.prepares = [
+                first._replace(pool=_pool(first, results[-sizes.size :]))
+                for first, results in zip(self._first, self._drawn, strict=True)
             ]
-        sizes = new
-    tell_of(one, stopped)
-    best = min(range(len(tried)), key=lambda k: tried[k][0].tv_limit)
-    one, chosen, sizes = tried[best]
-    record = Accuracy(tolerance, one.tv_limit, tuple(t[0] for t in tried), best, stopped)
-    discarded = [result for results in drawn for result in results]
-    return SearchResult(chosen, restart_from(rung, *sizes), discarded, record)
+        spent += self._draw(1, sizes.size, sizes.num_temperatures)
+        found = measured([np.asarray(results[-1].log_weight) for results in self._drawn])
+        num_pool = self.prepares[0].pool.position.shape[0]
+        threshold = MEMBERS_AT_STOP * sizes.size
+        one = Trial(num_pool, threshold, sizes.num_temperatures, *found, evals=spent)
+        self._tried.append((one, sizes))
+        return one
+
+    def larger(self, tolerance: float, affordable: float) -> Sizes | None:
+        """See `next_sizes`."""
+        one, now = self._tried[-1]
+
+        def ahead(new: Sizes) -> int:
+            pool = self._missing(now, new) * ensemble_evals(self._sizes, self._cheapest_enough)
+            runs = (1 + self._num_ensembles) * ensemble_evals(self._sizes, new.num_temperatures)
+            return len(self.prepares) * (pool + runs)
+
+        return next_sizes(now, one, tolerance, ahead, affordable)
+
+    def growth(self, now: Sizes, new: Sizes) -> str:
+        """What grows, in words."""
+        return growth(
+            ("ensembles in the pool", now.size, new.size),
+            ("temperatures", now.num_temperatures, new.num_temperatures),
+        )
+
+    def method(self, sizes: Sizes) -> Method:
+        """The restart from a pool of this size."""
+        return restart_from(self._sizes, *sizes)
 
 
 def _pool(first: Preparation, results: list[EnsembleResult]) -> Pool:

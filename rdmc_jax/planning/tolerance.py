@@ -1,17 +1,63 @@
-"""What the two ladders of sizes share: the request, parts of an error, and what it costs."""
+"""Tolerance in, sizes out: trial runs grow until their certificate meets it.
+
+Trial runs grow until the upper confidence limit of their error is below the tolerance; they are
+then discarded. The reported run uses the sizes found and fresh keys, so no weight that it reports
+has decided anything (METHOD 5). What grows is the matter of a ladder: `RestartLadder` for the
+automatic method, `LevelLadder` for compositions.
+"""
 
 import itertools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from ..draws.plan import Accuracy
+import numpy as np
+
+from ..draws.plan import Accuracy, LevelTrial, Trial
 from ..samplers.core import EnsembleResult, Preparation
-from ..samplers.sampler import Method
+from ..types import Method
 
+MARGIN = 0.9
+"""Of the tolerance that the pilot's limit must meet: the reported draws have noise of their own."""
 SLACK = 1.3
 """Where no choice is enough, the cheapest is taken that leaves at most so many times the least: the
-last factor of the dearer part often lowers the sum by little, and a generation more costs less."""
+last factor of the dearer part often lowers the sum by little, and a trial more costs less."""
+
+RunFn = Callable[[int, int, Preparation, Method], EnsembleResult]
+"""``(replicate, number, prepared, method) -> result``: one ensemble that will be discarded."""
+
+
+def check_tolerance(tolerance: float | None, method: Method | None) -> None:
+    """Check a tolerance.
+
+    Raises:
+        TypeError: if it is not a number.
+        ValueError: if it is not in (0, 1), or nothing of the method can grow.
+    """
+    if tolerance is None:
+        return
+    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float):
+        raise TypeError(f"tolerance must be a number in (0, 1), but got {tolerance!r}.")
+    if not 0 < tolerance < 1:
+        raise ValueError(
+            f"tolerance={tolerance!r} must lie between 0 and 1: it is a total variation distance. "
+            "0.1 is a usual choice."
+        )
+    if method is not None:
+        check_growing(method)
+
+
+def check_growing(method: Method) -> None:
+    """Check that something of a method can grow.
+
+    Raises:
+        ValueError: if it has neither levels nor a finish with temperatures.
+    """
+    if method.levels is None and not hasattr(method.finish, "num_temperatures"):
+        raise ValueError(
+            "tolerance makes levels, inner samples and temperatures more, but this method has "
+            "neither levels nor an annealed finish. Add one of them, or leave tolerance out."
+        )
 
 
 class ErrorTerm(NamedTuple):
@@ -19,7 +65,7 @@ class ErrorTerm(NamedTuple):
 
     value: float  # now
     power: float  # it falls like ``factor ** -power``
-    factors: tuple[int, ...]  # by which its size may grow in one generation, 1 among them
+    factors: tuple[int, ...]  # by which its size may grow in one trial, 1 among them
 
 
 def cheapest_factors(
@@ -64,38 +110,21 @@ def cheapest_factors(
     return min(enough, key=lambda one: (one[1], one[0]))[2]
 
 
-MARGIN = 0.9
-"""Of the tolerance that the pilot's limit must meet: the reported draws have noise of their own."""
-
-
-RunFn = Callable[[int, int, Preparation, Method], EnsembleResult]
-"""``(replicate, number, prepared, method) -> Result``: one ensemble that will be thrown away."""
-
-
-class SearchResult(NamedTuple):
-    """What the reported run starts from."""
-
-    prepares: list[Preparation]  # of each replicate, with its grown pool
-    method: Method
-    discarded: list[EnsembleResult]
-    accuracy: Accuracy
-
-
 def trial_line(number: int, tv_limit: float, wanted: float, num_evals: int, follows: str) -> str:
-    """What one generation showed, in words.
+    """What one trial showed, in words.
 
     Args:
-        number: of the generation, from 0.
+        number: of the trial, from 0.
         tv_limit: upper 95 % confidence limit that it measured.
         wanted: limit that would end the search.
         num_evals: evaluations so far, pilots included.
         follows: what grows now, or why nothing does.
 
     >>> trial_line(0, 0.25, 0.09, 50000, "temperatures 16 -> 64")
-    'generation 1: TV limit 0.250 (wanted 0.090), 50,000 evaluations so far; temperatures 16 -> 64'
+    'trial 1: TV limit 0.250 (wanted 0.090), 50,000 evaluations so far; temperatures 16 -> 64'
     """
     return (
-        f"generation {number + 1}: TV limit {tv_limit:.3f} (wanted {wanted:.3f}), "
+        f"trial {number + 1}: TV limit {tv_limit:.3f} (wanted {wanted:.3f}), "
         f"{num_evals:,} evaluations so far; {follows}"
     )
 
@@ -112,34 +141,89 @@ def growth(*knobs: tuple[str, Any, Any]) -> str:
     return ", ".join(f"{name} {now} -> {new}" for name, now, new in knobs if now != new)
 
 
-def check_tolerance(tolerance: float | None, method: Method | None) -> None:
-    """Check a tolerance.
+class Ladder(Protocol):
+    """Sizes that grow from trial to trial."""
+
+    exhausted: str
+    """Why there are no larger sizes, in words."""
+
+    @property
+    def first(self) -> Any:
+        """Sizes of the first trial."""
+
+    @property
+    def prepares(self) -> list[Preparation]:
+        """Preparations of the replicates, with the pools of the last trial."""
+
+    @property
+    def discarded(self) -> list[EnsembleResult]:
+        """All ensembles run so far."""
+
+    def trial(self, sizes: Any) -> Trial | LevelTrial:
+        """Run one ensemble of each replicate with these sizes, and measure it."""
+
+    def larger(self, tolerance: float, affordable: float) -> Any | None:
+        """Sizes that should meet the tolerance; None where the ladder or the budget ends."""
+
+    def growth(self, now: Any, new: Any) -> str:
+        """What grows, in words."""
+
+    def method(self, sizes: Any) -> Method:
+        """The method of the reported run."""
+
+
+class SearchResult(NamedTuple):
+    """What the reported run starts from."""
+
+    prepares: list[Preparation]  # of each replicate, with its grown pool
+    method: Method
+    discarded: list[EnsembleResult]
+    accuracy: Accuracy
+
+
+def spent_on(result: EnsembleResult) -> int:
+    """Evaluations of one ensemble: the larger of densities and gradients."""
+    counts = result.info.num_evals
+    return max(int(np.sum(counts.logdensity)), int(np.sum(counts.gradient)))
+
+
+def search_sizes(
+    ladder: Ladder, *, tolerance: float, max_total: float, tell: Callable[[str], None]
+) -> SearchResult:
+    """Grow sizes until the limit of a discarded trial meets the tolerance.
+
+    Args:
+        ladder: what grows, on the preparations of all replicates.
+        tolerance: requested total variation.
+        max_total: evaluations at most, all in all; ``inf`` for no cap but the ladder's end.
+        tell: called with a line after each trial.
+
+    Returns:
+        `SearchResult`: the trial with the lowest limit.
 
     Raises:
-        TypeError: if it is not a number.
-        ValueError: if it is not in (0, 1), or nothing of the method can grow.
+        ValueError: if the method has no path weights.
     """
-    if tolerance is None:
-        return
-    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float):
-        raise TypeError(f"tolerance must be a number in (0, 1), but got {tolerance!r}.")
-    if not 0 < tolerance < 1:
-        raise ValueError(
-            f"tolerance={tolerance!r} must lie between 0 and 1: it is a total variation distance. "
-            "0.1 is a usual choice."
-        )
-    if method is not None:
-        check_growing(method)
-
-
-def check_growing(method: Method) -> None:
-    """Check that something of a method can grow.
-
-    Raises:
-        ValueError: if it has neither levels nor a finish with temperatures.
-    """
-    if method.levels.transition is None and method.finish.finer is None:
-        raise ValueError(
-            "tolerance makes levels, inner samples and temperatures more, but this method has "
-            "neither levels nor an annealed finish. Add one of them, or leave tolerance out."
-        )
+    spent = sum(int(max(one.pool.num_evals)) for one in ladder.prepares)
+    tried: list[tuple[Trial | LevelTrial, Any, list[Preparation]]] = []
+    sizes, wanted, stopped = ladder.first, MARGIN * tolerance, ""
+    while not stopped:
+        one = ladder.trial(sizes)
+        tried.append((one, sizes, ladder.prepares))
+        spent += one.evals
+        if one.tv_limit <= wanted:
+            stopped = "met by the pilot"
+        elif ladder.larger(tolerance, math.inf) is None:
+            stopped = ladder.exhausted
+        else:
+            new = ladder.larger(tolerance, max_total - spent)
+            if new is None:
+                stopped = "the next size would exceed max_evals"
+            else:
+                follows = ladder.growth(sizes, new)
+                sizes = new
+        tell(trial_line(len(tried) - 1, one.tv_limit, wanted, spent, stopped or follows))
+    best = min(range(len(tried)), key=lambda k: tried[k][0].tv_limit)
+    one, sizes, prepares = tried[best]
+    record = Accuracy(tolerance, one.tv_limit, tuple(t[0] for t in tried), best, stopped)
+    return SearchResult(prepares, ladder.method(sizes), ladder.discarded, record)

@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..draws.findings import LOW_ESS, LOW_ESS_SHARE
+from ..draws.plan import Plan
 from ..montecarlo.weights import log_mean_exp, log_normalizer_error, weight_ess
 from ..planning import defaults
-from ..samplers.core import EnsembleResult, Plan, ensemble, prepare
-from ..samplers.sampler import Method, check_method
-from ..target.checks import as_count, checked_example, has_gradient, shown, typed_key
+from ..samplers.core import EnsembleResult, Recipe, core
+from ..samplers.sampler import check_method
+from ..target.checks import any_has_gradient, as_count, checked_many, shown, typed_key
 from ..target.flat import dimension
-from ..types import Array, ArrayTree, Evaluations, Finding, LogDensityFn, PRNGKey, RDMCWarning
+from ..types import ArrayTree, Evaluations, Finding, LogDensityFn, Method, PRNGKey, RDMCWarning
 
 
 @functools.partial(jax.tree_util.register_dataclass, meta_fields=["plan"], data_fields=[
@@ -67,31 +68,19 @@ class ManyDraws:
         return found
 
 
-def _one(
-    rng_key: PRNGKey, logdensity_fn: LogDensityFn, position: ArrayTree, data: Any, plan: Plan
-) -> tuple[EnsembleResult, Evaluations, Array]:
-    """Pilot and all ensembles of one data set, their draws joined; and what they cost."""
-    prepare_key, run_key = jax.random.split(rng_key)
-    prepared = prepare(prepare_key, logdensity_fn, position, data, None, plan=plan)
-    found = jax.lax.map(
-        lambda key: ensemble(key, logdensity_fn, position, data, prepared, method=plan.method),
-        jax.random.split(run_key, plan.num_ensembles),
-    )
-    joined = found._replace(
-        position=jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), found.position),
-        log_weight=found.log_weight.reshape(-1),
-    )
-    evals = jax.tree.map(
-        lambda own, pool: jnp.sum(own) + pool, found.info.num_evals, prepared.pool.num_evals
-    )
-    return joined, evals, jnp.sum(found.info.num_nonfinite) + prepared.pool.num_nonfinite
-
-
-@functools.partial(jax.jit, static_argnames=("logdensity_fn", "plan"))
+@functools.partial(jax.jit, static_argnames=("logdensity_fn", "recipe"))
 def _several(
-    rng_keys: PRNGKey, logdensity_fn: LogDensityFn, position: ArrayTree, data: Any, *, plan: Plan
-) -> tuple[EnsembleResult, Evaluations, Array]:
-    return jax.vmap(lambda key, one: _one(key, logdensity_fn, position, one, plan))(rng_keys, data)
+    rng_keys: PRNGKey,
+    logdensity_fn: LogDensityFn,
+    position: ArrayTree,
+    data: Any,
+    *,
+    recipe: Recipe,
+) -> EnsembleResult:
+    def one(key: PRNGKey, own: Any) -> EnsembleResult:
+        return core(key, logdensity_fn, position, own, plan=recipe)
+
+    return jax.vmap(one)(rng_keys, data)
 
 
 def _num_datasets(data: Any) -> int:
@@ -159,8 +148,8 @@ def sample_many(
     if chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1 data set, but got {chunk_size}.")
     data = jax.tree.map(jnp.asarray, data)
-    position = checked_example(logdensity_fn, position, data, is_many=True)
-    can_climb = has_gradient(logdensity_fn, position, data, is_many=True)
+    position = checked_many(logdensity_fn, position, data)
+    can_climb = any_has_gradient(logdensity_fn, position, data)
     plan = defaults.plan(
         dim=dimension(position),
         num_samples=num_samples,
@@ -177,13 +166,14 @@ def sample_many(
         index = np.minimum(np.arange(start, start + size), num - 1)
         keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.asarray(index))
         chunk = jax.tree.map(lambda leaf, index=index: leaf[index], data)
-        found = jax.device_get(_several(keys, logdensity_fn, position, chunk, plan=plan))
+        found = jax.device_get(_several(keys, logdensity_fn, position, chunk, recipe=plan.recipe))
         keep = min(size, num - start)
         parts.append(jax.tree.map(lambda leaf, keep=keep: leaf[:keep], found))
-    result, evals, bad = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+    result = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
     log_weight = result.log_weight[:, :num_samples]
     is_weighted = not np.all(np.isnan(log_weight))
     log_weight = np.where(np.isnan(log_weight), -np.inf if is_weighted else 0.0, log_weight)
+    info = result.info
     one_pool = np.zeros(num_samples, np.int32)
     nan = np.full(num, np.nan)
     return ManyDraws(
@@ -198,7 +188,7 @@ def sample_many(
             else nan
         ),
         ess=np.array([weight_ess(one) for one in log_weight]),
-        num_evals=evals,
-        num_nonfinite=bad,
+        num_evals=Evaluations(*(np.sum(count, axis=1) for count in info.num_evals)),
+        num_nonfinite=np.sum(info.num_nonfinite, axis=1),
         plan=plan,
     )

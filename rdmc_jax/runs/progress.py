@@ -16,7 +16,7 @@ class Report(NamedTuple):
 
     ensembles: Callable[[list[tuple[int, Any]]], None]
     """With all finished ensembles, after each new one."""
-    generation: Callable[[str], None]
+    trial: Callable[[str], None]
     """With a line about sizes that were tried for a tolerance."""
 
 

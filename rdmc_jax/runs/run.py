@@ -1,6 +1,8 @@
 """Run a plan on the host: its two compiled programs, replicates in chunks, and the record."""
 
+import dataclasses
 import functools
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -12,6 +14,7 @@ from jax.sharding import Mesh
 
 from ..draws.coverage import Coverage, coverage
 from ..draws.draws import Draws
+from ..draws.plan import Plan
 from ..montecarlo.weights import (
     kl_bound,
     kl_limit,
@@ -22,17 +25,16 @@ from ..montecarlo.weights import (
     tv_limit,
 )
 from ..planning.defaults import more_temperatures
-from ..planning.tolerance import RunFn, SearchResult
-from ..samplers.core import EnsembleResult, Plan, Preparation, ensemble, prepare
-from ..samplers.sampler import Method
+from ..planning.tolerance import Ladder, RunFn, search_sizes
+from ..samplers.core import EnsembleResult, Preparation, Recipe, ensemble, prepare
 from ..target.flat import ravel_ensemble, to_standard
-from ..types import ArrayTree, Evaluations, LogDensityFn, PRNGKey
+from ..types import ArrayTree, Evaluations, LogDensityFn, Method, PRNGKey
 from .checkpoint import Checkpoint, nowhere, open_checkpoint
 from .devices import collected, dealt, replicated, spread, vmapped_over
 from .exchange import exchange_pools
 from .progress import reporter
 
-_prepare = jax.jit(prepare, static_argnames=("logdensity_fn", "plan"))
+_prepare = jax.jit(prepare, static_argnames=("logdensity_fn", "pilot", "method"))
 
 
 @functools.partial(jax.jit, static_argnames=("logdensity_fn", "method", "mesh"))
@@ -57,8 +59,8 @@ def _ensembles(
 class Programs(NamedTuple):
     """The programs of a run, bound to its density; results are on the host."""
 
-    prepare: Callable[[str, PRNGKey, Plan], Preparation]
-    """``(name, rng_key, plan)``"""
+    prepare: Callable[[str, PRNGKey, Recipe], Preparation]
+    """``(name, rng_key, recipe)``"""
     ensembles: Callable[[list[str], PRNGKey, Preparation, Method], list[EnsembleResult]]
     """``(names, rng_keys, prepared, method)``: one for each name and key"""
 
@@ -88,12 +90,13 @@ def bound_programs(
     """
     own, dataset, points = replicated((position, data, known), mesh)
 
-    def prepare_one(name: str, rng_key: PRNGKey, plan: Plan) -> Preparation:
+    def prepare_one(name: str, rng_key: PRNGKey, recipe: Recipe) -> Preparation:
         arguments = (replicated(rng_key, mesh), logdensity_fn, own, dataset, points)
-        origin = store.origin(plan)
-        found = store.load(name, origin, lambda: _prepare.eval_shape(*arguments, plan=plan))
+        static = {"pilot": recipe.pilot, "method": recipe.method}
+        origin = store.origin(recipe.pilot, recipe.method)
+        found = store.load(name, origin, lambda: _prepare.eval_shape(*arguments, **static))
         if found is None:
-            found = jax.device_get(_prepare(*arguments, plan=plan))
+            found = jax.device_get(_prepare(*arguments, **static))
             store.save(name, origin, found)
         return found
 
@@ -130,7 +133,7 @@ def shares_of(num_samples: int, plan: Plan) -> list[int]:
     """
     each, rest = divmod(num_samples, plan.num_replicates)
     shares = [each] * plan.num_replicates
-    if each + rest <= plan.num_ensembles * plan.num_particles:
+    if each + rest <= plan.recipe.num_ensembles * plan.num_particles:
         shares[-1] += rest
         return shares
     return shares[:-rest] + [each + 1] * rest
@@ -227,11 +230,15 @@ def assemble(
     )
 
 
+LadderFn = Callable[[list[Preparation], RunFn], Ladder]
+"""``(prepares, run) -> ladder``: of sizes that grow for a tolerance."""
+
+
 class SizeSearch(NamedTuple):
-    """Makes better pools and a method out of the first ones, by ensembles that are thrown away."""
+    """What a tolerance asks for: sizes that are found on ensembles that are discarded."""
 
     tolerance: float
-    refine: Callable[[list[Preparation], RunFn, Callable[[str], None]], SearchResult]
+    ladder: LadderFn
 
 
 DISCARDED = 2**32 - 1
@@ -253,11 +260,19 @@ def check_prepared(prepared: Preparation) -> None:
         )
 
 
-def pilot_shape(plan: Plan) -> Plan:
-    """A plan without what is no part of the pilot's program, so that it compiles once."""
-    return plan._replace(
-        num_replicates=0, num_ensembles=0, reason="", max_evals=None, with_more_temperatures=()
-    )
+def replicate_key(key: PRNGKey, replicate: int) -> PRNGKey:
+    """The key that all randomness of a replicate comes from."""
+    return jax.random.fold_in(key, replicate)
+
+
+def prepare_key(key: PRNGKey, replicate: int) -> PRNGKey:
+    """The key of a replicate's pilot and pool."""
+    return jax.random.fold_in(replicate_key(key, replicate), 0)
+
+
+def trial_key(key: PRNGKey, replicate: int, number: int) -> PRNGKey:
+    """The key of one of a replicate's discarded ensembles."""
+    return jax.random.fold_in(jax.random.fold_in(replicate_key(key, replicate), DISCARDED), number)
 
 
 def _chunks(num_ensembles: int, num_particles: int, chunk_size: int | None) -> int:
@@ -275,7 +290,7 @@ def run_plan(
     *,
     data: Any = None,
     known: ArrayTree | None = None,
-    refined: SizeSearch | None = None,
+    search: SizeSearch | None = None,
     chunk_size: int | None = None,
     mesh: Mesh | None = None,
     progress: bool = False,
@@ -291,29 +306,26 @@ def run_plan(
     is run.
     """
     begin = time.perf_counter()
-    side = _chunks(plan.num_ensembles, plan.num_particles, chunk_size)
+    side = _chunks(plan.recipe.num_ensembles, plan.num_particles, chunk_size)
     parts: list[tuple[int, EnsembleResult]] = []
     prepares: list[Preparation] = []
     discarded: list[EnsembleResult] = []
-    shape = pilot_shape(plan)
+    recipe = plan.recipe
     complete = True
     store = nowhere
     if checkpoint is not None:
         config = {"num_samples": num_samples, "known_positions": known, "plan": plan}
-        config["tolerance"] = None if refined is None else refined.tolerance
+        config["tolerance"] = None if search is None else search.tolerance
         store = open_checkpoint(checkpoint, key, logdensity_fn, position, data, config)
     programs = bound_programs(logdensity_fn, position, data, known, mesh=mesh, store=store)
 
     def prepare(replicate: int) -> None:
-        own = jax.random.fold_in(jax.random.fold_in(key, replicate), 0)
-        prepares.append(programs.prepare(f"replicate{replicate}", own, shape))
+        own = prepare_key(key, replicate)
+        prepares.append(programs.prepare(f"replicate{replicate}", own, recipe))
         check_prepared(prepares[-1])
 
-    def thrown_away(
-        replicate: int, number: int, prepared: Preparation, method: Method
-    ) -> EnsembleResult:
-        replicate_key = jax.random.fold_in(key, replicate)
-        own = jax.random.fold_in(jax.random.fold_in(replicate_key, DISCARDED), number)[None]
+    def trial(replicate: int, number: int, prepared: Preparation, method: Method) -> EnsembleResult:
+        own = trial_key(key, replicate, number)[None]
         name = f"replicate{replicate}-pilot{number}"
         return programs.ensembles([name], own, prepared, method)[0]
 
@@ -321,33 +333,39 @@ def run_plan(
         nonlocal plan
         for replicate in range(plan.num_replicates):
             prepare(replicate)
-        if plan.generator is not None:
-            prepares[:], exchanged_pools = exchange_pools(prepares)
-            plan = plan._replace(exchanged_pools=exchanged_pools)
-        used = prepares
-        if refined is not None:
-            found = refined.refine(prepares, thrown_away, report.generation)
-            used = found.prepares
+        if recipe.method.pool is not None:
+            prepares[:], exchanged = exchange_pools(prepares)
+            plan = plan._replace(exchanged_pools=exchanged)
+        used, method = prepares, recipe.method
+        if search is not None:
+            cap = math.inf if plan.max_evals is None else plan.max_evals * num_samples
+            found = search_sizes(
+                search.ladder(prepares, trial),
+                tolerance=search.tolerance,
+                max_total=cap,
+                tell=report.trial,
+            )
+            used, method = found.prepares, found.method
             discarded.extend(found.discarded)
-            plan = plan._replace(method=found.method, accuracy=found.accuracy)
+            plan = plan._replace(accuracy=found.accuracy)
+        elif plan.with_more_temperatures:
+            keys = jax.random.fold_in(replicate_key(key, 0), DISCARDED)[None]
+            discarded.extend(programs.ensembles(["discarded"], keys, used[0], method))
+            method, measured = more_temperatures(plan, discarded[0])
+            plan = plan._replace(reason=f"{plan.reason}; {measured}")
+        plan = plan._replace(recipe=dataclasses.replace(recipe, method=method))
         for replicate, prepared in enumerate(used):
-            replicate_key = jax.random.fold_in(key, replicate)
-            if plan.with_more_temperatures and not discarded:
-                keys = jax.random.fold_in(replicate_key, DISCARDED)[None]
-                discarded.extend(programs.ensembles(["discarded"], keys, prepared, plan.method))
-                method, measured = more_temperatures(plan, discarded[0])
-                plan = plan._replace(method=method, reason=f"{plan.reason}; {measured}")
-            for first in range(0, plan.num_ensembles, side):
+            for first in range(0, recipe.num_ensembles, side):
                 # the last chunk may be smaller, and is then a program of its own: none of it is
                 # thrown away
-                numbers = range(first, min(first + side, plan.num_ensembles))
-                fold_in = functools.partial(jax.random.fold_in, replicate_key)
+                numbers = range(first, min(first + side, recipe.num_ensembles))
+                fold_in = functools.partial(jax.random.fold_in, replicate_key(key, replicate))
                 keys = jax.vmap(fold_in)(jnp.asarray(numbers) + 1)
                 names = [f"replicate{replicate}-ensemble{number}" for number in numbers]
-                for part in programs.ensembles(names, keys, prepared, plan.method):
+                for part in programs.ensembles(names, keys, prepared, method):
                     yield replicate, part
 
-    total = plan.num_replicates * plan.num_ensembles
+    total = plan.num_replicates * recipe.num_ensembles
     with reporter(progress, total) as report:
         try:
             for part in results():

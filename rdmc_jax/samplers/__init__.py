@@ -1,7 +1,8 @@
 """Start, levels and finish: the parts of a method, and the methods that have a name."""
 
 from .finishes import annealed_finish, gaussian_finish, identity_finish
-from .noised_pool import no_levels, noised_pool, shrunk_covariance
+from .methods import published, restart
+from .noised_pool import noised_pool, shrunk_covariance
 from .reweighting import reweighted
 from .sampler import levels, rdmc
 from .starts import gaussian_start, langevin_start
@@ -13,9 +14,10 @@ __all__ = [
     "identity_finish",
     "langevin_start",
     "levels",
-    "no_levels",
     "noised_pool",
+    "published",
     "rdmc",
+    "restart",
     "reweighted",
     "shrunk_covariance",
 ]

@@ -1,6 +1,6 @@
-"""One ensemble as a pure function of arrays: what jit, vmap and the driver work on."""
+"""A replicate and an ensemble as pure functions of arrays: what jit, vmap and runs work on."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -8,33 +8,41 @@ import jax.numpy as jnp
 from ..pools.pilot import PilotFn
 from ..pools.pool import as_known, fixed_pool
 from ..target.flat import bind, flatten, from_standard, ravel_ensemble, standardised, to_standard
-from ..types import Array, ArrayTree, LogDensityFn, Pool, PoolGenerator, PRNGKey
-from .sampler import Method, StepInfo
+from ..types import Array, ArrayTree, LogDensityFn, Method, Pool, PRNGKey, record
+from .sampler import StepInfo
 
 
-class Plan(NamedTuple):
-    """Everything static about a run; equal plans share one compiled program."""
+@record
+class Recipe:
+    """Everything static about a replicate; equal recipes share one compiled program.
+
+    Args:
+        method: the composition.
+        pilot: finds location and scale before it; None for the user's own coordinates.
+        num_ensembles: of the method, in each replicate.
+    """
 
     method: Method
-    pilot: PilotFn | None  # None: the user's own coordinates
-    generator: PoolGenerator | None  # of the pool, after the pilot
-    num_replicates: int
-    num_ensembles: int  # per replicate
-    reason: str  # what was chosen and why
-    max_evals: float | None = None  # asked for, per output draw
-    pool_sources: tuple[str, ...] = ()  # what the pool's origins stand for
-    with_more_temperatures: tuple[
-        Method, ...
-    ] = ()  # in their order, if the measured weight ESS is too low
-    accuracy: Any = None  # asked for by a tolerance, and predicted
-    exchanged_pools: tuple[
-        str, ...
-    ] = ()  # which replicates were given another one's pool too, and why
+    pilot: PilotFn | None = None
+    num_ensembles: int = 1
+
+    @property
+    def recipe(self) -> "Recipe":
+        """Itself: `core` takes a recipe where it takes a plan."""
+        return self
 
     @property
     def num_particles(self) -> int:
         """Particles of one ensemble."""
         return self.method.start.num_particles
+
+
+class Planned(Protocol):
+    """A `Recipe`'s bearer, such as `Plan`."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """What is run."""
 
 
 class EnsembleResult(NamedTuple):
@@ -61,7 +69,8 @@ def prepare(
     data: Any,
     known: ArrayTree | None,
     *,
-    plan: Plan,
+    pilot: PilotFn | None,
+    method: Method,
 ) -> Preparation:
     """Pilot and pool: made once, and fixed, for all ensembles of a replicate.
 
@@ -71,7 +80,8 @@ def prepare(
         position: example position.
         data: passed to the density if not None.
         known: points that the user knows, leading axis num_known, or None.
-        plan: static.
+        pilot: static, as all that follows.
+        method: whose pool is made, in the coordinates that suit its start.
 
     Returns:
         `Preparation`, its pool's counts including the pilot's.
@@ -79,25 +89,25 @@ def prepare(
     flat = flatten(logdensity_fn, position, data)
     dim, dtype = flat.position.shape[0], flat.position.dtype
     known_flat = None if known is None else ravel_ensemble(known).astype(dtype)
-    if plan.pilot is None:
+    if pilot is None:
         points = flat.position[None] if known_flat is None else known_flat
         pool = fixed_pool(points)
         none = jnp.full((2,), jnp.nan, dtype)
         return Preparation(jnp.zeros(dim, dtype), jnp.ones(dim, dtype), pool, none)
     pilot_key, pool_key = jax.random.split(rng_key)
-    found = plan.pilot(pilot_key, flat.logdensity_fn, flat.position, known_flat)
+    found = pilot(pilot_key, flat.logdensity_fn, flat.position, known_flat)
     points, log_weight = found.points, jnp.where(jnp.isfinite(found.logdensity), 0.0, -jnp.inf)
     if known_flat is not None:
         points = jnp.concatenate([points, known_flat])
         log_weight = jnp.concatenate([log_weight, jnp.zeros(known_flat.shape[0])])
     # particles that restart from a pool live within modes, the others come from N(0, I)
-    scale = found.shape if plan.method.start.is_adaptive else found.scale
+    scale = found.shape if method.start.has_own_levels else found.scale
     evals, bad = found.num_evals, found.num_nonfinite
     u = to_standard(found.location, scale, points)
     pool = fixed_pool(u, log_weight.astype(dtype))
-    if plan.generator is not None:
+    if method.pool is not None:
         target = standardised(flat.logdensity_fn, found.location, scale)
-        pool = plan.generator(pool_key, target, pool)
+        pool = method.pool(pool_key, target, pool)
     counted = pool._replace(
         num_evals=jax.tree.map(jnp.add, evals, pool.num_evals),
         num_nonfinite=bad + pool.num_nonfinite,
@@ -150,29 +160,32 @@ def core(
     position: ArrayTree,
     data: Any = None,
     *,
-    plan: Plan,
+    plan: Planned,
 ) -> EnsembleResult:
-    """Pilot and one ensemble in one pure function: jit it, vmap it over ``data``.
+    """A replicate as one pure function: jit it, vmap it over ``data``.
+
+    Pilot and pool, then all ensembles of the plan one after the other, their draws joined.
 
     Args:
         rng_key: key.
         logdensity_fn: ``logdensity_fn(position)``, or with ``data`` as second argument.
         position: example position, a PyTree of floats.
         data: dynamic PyTree or None.
-        plan: static; see `make_plan`.
+        plan: static; see `rdmc_jax.plan`.
 
     Returns:
-        A `EnsembleResult`; its evaluations include the pilot's.
+        An `EnsembleResult` of ``num_ensembles * num_particles`` draws. Its `StepInfo` is averaged
+        over the ensembles; evaluations are totals and include the pilot's.
 
     Gradients by ``data`` of weighted means and of the mean weight's logarithm are right where all
-    randomness is reparameterised: ``gaussian`` start, levels with ``importance``, Gaussian
-    transitions, ``gaussian_finish`` or ``identity``, and a plan without pilot. Chains of ``ula`` in
-    the levels (a step size that is a schedule, ``num_kept`` left out) too, but for the choice among
-    importance candidates that they begin from: its derivative is left out, which matters the less
-    the longer they are. Not valid, and without any warning by JAX: kernels that accept or reject
-    (``mala``, ``hmc``, ``annealed`` of them), resampled pools, ``bridge`` (its draw is chosen),
-    and densities that are zero somewhere. Not possible in reverse mode: the automatic method and
-    pilots, which loop until they are done; JAX says so.
+    randomness is reparameterised: `gaussian_start`, levels with `importance`, Gaussian
+    transitions, `gaussian_finish` or `identity_finish`, and a plan without pilot. Chains of `ula`
+    in the levels (a step size that is a schedule, ``num_kept`` left out) too, but for the choice
+    among importance candidates that they begin from: its derivative is left out, which matters the
+    less the longer they are. Not valid, and without any warning by JAX: kernels that accept or
+    reject (`mala`, `hmc`, `annealed_finish` of them), resampled pools, `bridge` (its draw is
+    chosen), and densities that are zero somewhere. Not possible in reverse mode: the automatic
+    method and pilots, which loop until they are done; JAX says so.
 
     >>> import jax, jax.numpy as jnp, rdmc_jax
     >>> small = rdmc_jax.rdmc(
@@ -189,11 +202,38 @@ def core(
     >>> result.position.shape  # two posteriors in one program
     (2, 64, 1)
     """
+    recipe = plan.recipe
+    method = recipe.method
     prepare_key, run_key = jax.random.split(rng_key)
-    prepared = prepare(prepare_key, logdensity_fn, position, data, None, plan=plan)
-    result = ensemble(run_key, logdensity_fn, position, data, prepared, method=plan.method)
-    evals = result.info.num_evals
+    prepared = prepare(
+        prepare_key, logdensity_fn, position, data, None, pilot=recipe.pilot, method=method
+    )
+
+    def one(key: PRNGKey) -> EnsembleResult:
+        return ensemble(key, logdensity_fn, position, data, prepared, method=method)
+
+    count = recipe.num_ensembles
+    if count == 1:
+        found = one(run_key)
+    else:
+        found = _joined(jax.lax.map(one, jax.random.split(run_key, count)))
+    evals = found.info.num_evals
     first = jnp.arange(evals.gradient.shape[0]) == 0
     spent = prepared.pool.num_evals
     total = jax.tree.map(lambda e, p: e + jnp.where(first, p, 0), evals, spent)
-    return result._replace(info=result.info._replace(num_evals=total))
+    bad = found.info.num_nonfinite + jnp.where(first, prepared.pool.num_nonfinite, 0)
+    return found._replace(info=found.info._replace(num_evals=total, num_nonfinite=bad))
+
+
+def _joined(found: EnsembleResult) -> EnsembleResult:
+    """Ensembles along the leading axis as one: draws joined, counts added, the rest averaged."""
+    info = jax.tree.map(
+        lambda leaf: (
+            jnp.sum(leaf, axis=0, dtype=leaf.dtype)
+            if jnp.issubdtype(leaf.dtype, jnp.integer)
+            else jnp.mean(leaf, axis=0)
+        ),
+        found.info,
+    )
+    position = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), found.position)
+    return EnsembleResult(position, found.log_weight.reshape(-1), info)

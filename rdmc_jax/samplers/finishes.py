@@ -13,7 +13,8 @@ away, how much steeper than the Gaussian its posterior is, and divides the commo
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import KW_ONLY
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +36,6 @@ from ..target.flat import EXACT
 from ..types import (
     Array,
     Evaluations,
-    Finish,
     FinishDraws,
     KernelFactory,
     LogDensityFn,
@@ -43,7 +43,7 @@ from ..types import (
     Posterior,
     PRNGKey,
     Process,
-    memoised,
+    record,
 )
 
 
@@ -52,45 +52,47 @@ def log_noise_constant(process: Process, x: Array, t: Array) -> Array:
     return -0.5 * x.shape[-1] * jnp.log(2 * jnp.pi * process.sigma(t) ** 2)
 
 
-@memoised
-def identity_finish() -> Finish:
-    """``y = x/α`` with weight factor ``π(y) α^{-d}``.
+@record
+class identity_finish:
+    """``y = x/α`` with weight factor ``π(y) α^{-d}``; one density evaluation per particle.
 
     Blurs whatever is finer than ``σ/α`` of the last level in unweighted draws, and throws the
     weights of paths from narrow targets; it needs one last level common to all paths.
-
-    Returns:
-        A `Finish`. One density evaluation per particle.
     """
 
+    needs_moments: ClassVar[bool] = False
+    needs_common_level: ClassVar[bool] = True
+
     def sample(
+        self,
         rng_key: PRNGKey,
         logdensity_fn: LogDensityFn,
         process: Process,
         x: Array,
         t: Array,
-        moments: Moments | None,
+        moments: None,
     ) -> FinishDraws:
+        """Draw from points at the last level."""
         alpha = process.alpha(t)
         y = x / as_column(alpha)
         logdensity = jax.vmap(logdensity_fn)(y)
         log_weight = logdensity - x.shape[-1] * jnp.log(alpha)
         return _without_chain(y, logdensity, log_weight)
 
-    return Finish(sample, needs_moments=False, needs_fixed_level=True)
 
-
-@memoised
-def gaussian_finish() -> Finish:
+@record
+class gaussian_finish:
     """``y ~ G = N(m, V)``, moment-matched to the posterior, with ``π(y) N(x; αy, σ²)/G(y)``.
 
-    Importance sampling with one draw: good where the last posterior is nearly Gaussian.
-
-    Returns:
-        A `Finish`. One density evaluation per particle, and one update of the estimator.
+    Importance sampling with one draw: good where the last posterior is nearly Gaussian. One density
+    evaluation per particle, and one update of the estimator.
     """
 
+    needs_moments: ClassVar[bool] = True
+    needs_common_level: ClassVar[bool] = False
+
     def sample(
+        self,
         rng_key: PRNGKey,
         logdensity_fn: LogDensityFn,
         process: Process,
@@ -98,6 +100,7 @@ def gaussian_finish() -> Finish:
         t: Array,
         moments: Moments,
     ) -> FinishDraws:
+        """Draw from points at the last level."""
         posterior = posterior_at(process, x, t)
         variance = predictive_variance(moments, posterior.scale)
         noise = jax.random.normal(rng_key, x.shape, x.dtype)
@@ -106,8 +109,6 @@ def gaussian_finish() -> Finish:
         log_noise = log_tilt(posterior, y) + log_noise_constant(process, x, t)
         log_weight = logdensity + log_noise - log_normal(y, moments.mean, variance)
         return _without_chain(y, logdensity, log_weight)
-
-    return Finish(sample, needs_moments=True, needs_fixed_level=False)
 
 
 def _without_chain(y: Array, logdensity: Array, log_weight: Array) -> FinishDraws:
@@ -176,16 +177,8 @@ def _log_standard(z: Array) -> Array:
     return -0.5 * jnp.sum(z**2) - 0.5 * z.size * jnp.log(2 * jnp.pi)
 
 
-@memoised
-def annealed_finish(
-    kernel: KernelFactory = mala,
-    *,
-    num_temperatures: int = 32,
-    num_pilot: int = 64,
-    step_size: float = 0.6,
-    target_acceptance: float = 0.6,
-    reference: Callable[[Moments, Array], Array] = predictive_variance,
-) -> Finish:
+@record
+class annealed_finish:
     """Annealed importance sampling from ``G = N(m, V)`` to the posterior.
 
     ``log R̂ = Σ_b (β_{b+1} - β_b) [log π(y_b) N(x; αy_b, σ²) - log G(y_b)]``, one kernel step per
@@ -193,7 +186,8 @@ def annealed_finish(
     by each particle at one z of its Gaussian, that of a posterior q like its Gaussian being 1. The
     common h_b is adapted by copies of some particles. Copies and z have randomness of their own and
     are thrown away: for the particles' chains all steps are frozen, and the estimate exactly
-    unbiased.
+    unbiased. It costs ``num_temperatures + 1`` evaluations per particle, one more with gradients,
+    and one update of the estimator.
 
     Args:
         kernel: factory of the inner kernel, ours or blackjax's; it must leave its density
@@ -205,22 +199,35 @@ def annealed_finish(
         reference: ``(moments, scale) -> V``, variances of the Gaussian (num_particles, dim), or
             covariances (num_particles, dim, dim).
 
-    Returns:
-        A `Finish`: ``num_temperatures + 1`` evaluations per particle, one more with gradients,
-        and one update of the estimator.
-
     Raises:
         ValueError: without temperatures; use `gaussian_finish` then.
 
+    >>> import dataclasses
+    >>> dataclasses.replace(annealed_finish(num_pilot=16), num_temperatures=64)
+    annealed_finish(num_temperatures=64, num_pilot=16)
+
     Reference: Neal (2001), Stat. Comput. 11, Eq. (7)-(11).
     """
-    if num_temperatures < 1:
-        raise ValueError(
-            f"annealed needs num_temperatures >= 1, but got {num_temperatures}. "
-            "gaussian_finish() is the finish without temperatures."
-        )
+
+    kernel: KernelFactory = mala
+    _: KW_ONLY
+    num_temperatures: int = 32
+    num_pilot: int = 64
+    step_size: float = 0.6
+    target_acceptance: float = 0.6
+    reference: Callable[[Moments, Array], Array] = predictive_variance
+    needs_moments: ClassVar[bool] = True
+    needs_common_level: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.num_temperatures < 1:
+            raise ValueError(
+                f"annealed_finish needs num_temperatures >= 1, but got {self.num_temperatures}. "
+                "gaussian_finish() is the finish without temperatures."
+            )
 
     def sample(
+        self,
         rng_key: PRNGKey,
         logdensity_fn: LogDensityFn,
         process: Process,
@@ -228,18 +235,19 @@ def annealed_finish(
         t: Array,
         moments: Moments,
     ) -> FinishDraws:
+        """Draw from points at the last level."""
         start_key, init_key, look_key, scan_key = jax.random.split(rng_key, 4)
         posterior = posterior_at(process, x, t)
-        factor = factor_of(reference(moments, posterior.scale))
+        factor = factor_of(self.reference(moments, posterior.scale))
         own = _Anneal(posterior, moments.mean, factor)
         num_particles, dim = x.shape
-        total = num_particles + min(num_pilot, num_particles)
-        beta = jnp.arange(1, num_temperatures + 2, dtype=x.dtype) / (num_temperatures + 1)
-        first_step = jnp.asarray(step_size * dim ** (-1 / 3), x.dtype)
+        total = num_particles + min(self.num_pilot, num_particles)
+        beta = jnp.arange(1, self.num_temperatures + 2, dtype=x.dtype) / (self.num_temperatures + 1)
+        first_step = jnp.asarray(self.step_size * dim ** (-1 / 3), x.dtype)
 
         def begin(path: _Anneal, z: Array, key: PRNGKey, beta: Array) -> tuple[Any, Array]:
             tilted = path.tilted(beta)
-            state = kernel(path.logdensity(logdensity_fn, tilted), first_step).init(z, key)
+            state = self.kernel(path.logdensity(logdensity_fn, tilted), first_step).init(z, key)
             return state, beta * path.log_ratio(tilted, state)
 
         def steepness(path: _Anneal, key: PRNGKey) -> tuple[Array, Array]:
@@ -255,7 +263,7 @@ def annealed_finish(
         steep, look_bad = jax.vmap(steepness)(own, jax.random.split(look_key, num_particles))
         # copies of the first particles, with randomness of their own, go ahead and set the steps
         paths, steep = jax.tree.map(
-            lambda leaf: jnp.concatenate([leaf, leaf[:num_pilot]]), (own, steep)
+            lambda leaf: jnp.concatenate([leaf, leaf[: self.num_pilot]]), (own, steep)
         )
         z = jax.random.normal(start_key, (total, dim), x.dtype)
         init_keys = jax.random.split(init_key, total)
@@ -269,7 +277,7 @@ def annealed_finish(
             def move(path: _Anneal, steep: Array, state: Any, key: PRNGKey) -> Any:
                 old, new = path.tilted(now), path.tilted(then)
                 length = h / (1 - now + now * steep)
-                stepped = kernel(path.logdensity(logdensity_fn, old), length).step(key, state)
+                stepped = self.kernel(path.logdensity(logdensity_fn, old), length).step(key, state)
                 increment = (then - now) * path.log_ratio(old, stepped[0])
                 return retarget(stepped[0], old, new), increment, stepped[1]
 
@@ -277,13 +285,13 @@ def annealed_finish(
             state, increment, info = jax.vmap(move)(paths, steep, state, keys)
             rate = jnp.broadcast_to(acceptance_of(info), (total,))
             # only the copies decide: for the particles themselves h is a frozen number
-            h = adapted(h, jnp.mean(rate[num_particles:]), target_acceptance)
-            record = (rate[:num_particles], evaluations_of(state, info, total), nonfinite_of(info))
-            return (state, log_weight + increment, h), record
+            h = adapted(h, jnp.mean(rate[num_particles:]), self.target_acceptance)
+            kept = (rate[:num_particles], evaluations_of(state, info, total), nonfinite_of(info))
+            return (state, log_weight + increment, h), kept
 
-        steps = (jax.random.split(scan_key, num_temperatures), beta[:-1], beta[1:])
-        (state, log_weight, _), record = jax.lax.scan(body, (state, log_weight, first_step), steps)
-        rate, counted, bad = record
+        steps = (jax.random.split(scan_key, self.num_temperatures), beta[:-1], beta[1:])
+        (state, log_weight, _), kept = jax.lax.scan(body, (state, log_weight, first_step), steps)
+        rate, counted, bad = kept
         log_ratio = log_weight[:num_particles]
         log_ratio = jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio)
         first = total + (num_particles if hasattr(state, "logdensity_grad") else 0)
@@ -294,15 +302,3 @@ def annealed_finish(
             num_evals=Evaluations(*(jnp.sum(c) + first * (jnp.max(c) > 0) for c in counted)),
             num_nonfinite=first_bad + jnp.sum(look_bad, dtype=jnp.int32) + jnp.sum(bad),
         )
-
-    def finer(factor: int) -> Finish:
-        return annealed_finish(
-            kernel,
-            num_temperatures=factor * num_temperatures,
-            num_pilot=num_pilot,
-            step_size=step_size,
-            target_acceptance=target_acceptance,
-            reference=reference,
-        )
-
-    return Finish(sample, needs_moments=True, needs_fixed_level=False, finer=finer)

@@ -1,8 +1,8 @@
-"""The named compositions: the noised-pool restart that `sample` runs, and the published method."""
+"""Methods that have a name: the noised-pool restart that `sample` runs, and the published one."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,139 +12,136 @@ from ..diffusion.estimators.chains import chains, plain_average
 from ..diffusion.grids import time_grid
 from ..diffusion.transitions import exponential
 from ..montecarlo.kernels import mala, random_walk, ula
-from ..pools.pilot import PilotFn, climbing_pilot, gradient_free_pilot
+from ..pools.pilot import PilotFn, climbing_pilot
 from ..pools.pool import broad_chains, known_points, union
 from ..pools.tempering import tempered_smc
-from ..types import Finish, PoolGenerator, memoised
+from ..types import Method, PoolGenerator, Start, record
 from .finishes import annealed_finish, identity_finish
-from .noised_pool import no_levels, noised_pool, shrunk_covariance
+from .noised_pool import noised_pool, shrunk_covariance
 from .reweighting import reweighted
-from .sampler import Method, levels, rdmc
+from .sampler import levels, rdmc
 from .starts import duplicated, langevin_start
 
 NUM_PARTICLES = 1000
 """Particles of one ensemble: fewer cooperate badly, and more only means more ensembles."""
 
 
-NUM_COPIES = 64
-"""Copies that set the finish's step sizes (the default of `annealed_finish`)."""
+@record
+class RestartSizes:
+    """Sizes of one noised-pool restart, with a gradient or without.
 
+    Args:
+        pilot: that comes before it.
+        num_pool: points of each generator of the pool.
+        num_steps: of the broad chains; without gradients, of the random walks per temperature.
+        num_temperatures: of the annealed finish.
+        num_reweighted: particles of the pass that re-weights the pool; 0 for none.
+    """
 
-MORE_TEMPERATURES = (2, 4, 8)
-"""Factors by which the measured weight ESS may raise the number of temperatures."""
-
-
-class PilotSize(NamedTuple):
-    """Static sizes of `climbing_pilot`."""
-
-    num_rounds: int
-    num_starts: int
-    num_climbs: int
-    num_candidates: int
-    num_chains: int
+    pilot: PilotFn
+    num_pool: int
     num_steps: int
-
-
-class RestartSizes(NamedTuple):
-    """Sizes of one noised-pool restart."""
-
-    pilot_size: PilotSize | None  # None: without gradients
-    num_pool: int  # points of each generator, and of the pilot without gradients
-    num_steps: int  # of the broad chains, or of the random walks per temperature
     num_temperatures: int
-    num_reweighted: int  # particles of the pass that re-weights the pool
+    num_reweighted: int
+
+    @property
+    def has_gradient(self) -> bool:
+        """Whether gradients are taken."""
+        return isinstance(self.pilot, climbing_pilot)
 
 
-def restart_finish(rung: RestartSizes, num_temperatures: int) -> Finish:
-    """Annealed finish from the pool's local Gaussian."""
-    is_blind = rung.pilot_size is None
-    return annealed_finish(
-        random_walk if is_blind else mala,
-        num_temperatures=num_temperatures,
-        num_pilot=NUM_COPIES,
-        target_acceptance=0.3 if is_blind else 0.6,
+def restart(
+    sizes: RestartSizes, *, num_temperatures: int | None = None, start: Start | None = None
+) -> Method:
+    """Noised-pool restart, the method that `sample` runs, written down.
+
+    A pool of the pilot's points, broad chains and tempered SMC is re-weighted by one discarded
+    restart. Particles start from it with as much noise as it supports, and annealed importance
+    sampling takes them to the target. Without gradients random walks take the place of Langevin
+    steps, and there are no broad chains.
+
+    Args:
+        sizes: see `RestartSizes`; the pilot is not part of the method.
+        num_temperatures: of the finish, if not those of the sizes.
+        start: `noised_pool` of 1,000 particles by default.
+    """
+    kernel, acceptance = (mala, 0.6) if sizes.has_gradient else (random_walk, 0.3)
+    finish = annealed_finish(
+        kernel,
+        num_temperatures=sizes.num_temperatures,
+        target_acceptance=acceptance,
         reference=shrunk_covariance,
     )
+    start = noised_pool(num_particles=NUM_PARTICLES) if start is None else start
+    longer = dataclasses.replace(
+        finish, num_temperatures=num_temperatures or sizes.num_temperatures
+    )
+    return rdmc(start, finish=longer, pool=restart_pool(sizes, finish))
 
 
-def restart_method(rung: RestartSizes, factor: int = 1) -> Method:
-    """Noised-pool restart: start from the pool, no levels, annealed finish."""
-    finish = restart_finish(rung, factor * rung.num_temperatures)
-    return rdmc(noised_pool(num_particles=NUM_PARTICLES), no_levels(), finish)
-
-
-def restart_pilot(rung: RestartSizes) -> PilotFn:
-    """The pilot of a rung."""
-    if rung.pilot_size is None:
-        return gradient_free_pilot(num_particles=rung.num_pool, num_steps=rung.num_steps)
-    return climbing_pilot(**rung.pilot_size._asdict())
-
-
-@memoised
-def restart_generator(rung: RestartSizes) -> PoolGenerator:
-    """Pool of the pilot's points, broad chains and tempered SMC, re-weighted by one restart."""
-    if rung.pilot_size is None:
+def restart_pool(sizes: RestartSizes, finish: annealed_finish) -> PoolGenerator:
+    """The pool of `restart`: points of unlike searches, re-weighted by one restart."""
+    pool: PoolGenerator
+    if sizes.has_gradient:
+        broad = broad_chains(num_chains=sizes.num_pool, num_steps=sizes.num_steps)
+        pool = union(known_points(), broad, tempered_smc(num_particles=sizes.num_pool))
+    else:
         walks = tempered_smc(
             random_walk,
-            num_particles=rung.num_pool,
-            num_steps=rung.num_steps,
+            num_particles=sizes.num_pool,
+            num_steps=sizes.num_steps,
             target_acceptance=0.3,
         )
         pool = union(known_points(), walks)
-    else:
-        chains = broad_chains(num_chains=rung.num_pool, num_steps=rung.num_steps)
-        pool = union(known_points(), chains, tempered_smc(num_particles=rung.num_pool))
-    if rung.num_reweighted:
-        finish = restart_finish(rung, rung.num_temperatures)
-        pool = reweighted(pool, finish, num_particles=rung.num_reweighted)
+    if sizes.num_reweighted:
+        pool = reweighted(pool, finish, num_particles=sizes.num_reweighted)
     return pool
 
 
-def pool_sources(rung: RestartSizes) -> tuple[str, ...]:
+def pool_sources(sizes: RestartSizes) -> tuple[str, ...]:
     """What the numbers in a pool's ``source`` stand for."""
-    if rung.pilot_size is None:
-        return ("pilot and known points", "tempered random walks")
-    return ("pilot and known points", "broad chains", "tempered SMC")
+    if sizes.has_gradient:
+        return ("pilot and known points", "broad chains", "tempered SMC")
+    return ("pilot and known points", "tempered random walks")
 
 
 MEMBERS_AT_STOP = 25.0
 """Members that speak for a particle where it stops, per `NUM_PARTICLES` points of the pool."""
 
 
-def restart_from(rung: RestartSizes, size: int, num_temperatures: int) -> Method:
+def restart_from(sizes: RestartSizes, size: int, num_temperatures: int) -> Method:
     """The restart from a pool of ``size`` ensembles.
 
     Args:
-        rung: says which kernel.
-        size: draws in the pool over `NUM_PARTICLES`, a power of two; 1 for the pool of the rung.
+        sizes: of the first restart.
+        size: draws in the pool over `NUM_PARTICLES`, a power of two; 1 for the first pool.
         num_temperatures: of the finish.
     """
     start = noised_pool(num_particles=NUM_PARTICLES, threshold=MEMBERS_AT_STOP * size)
-    return rdmc(start, no_levels(), restart_finish(rung, num_temperatures))
+    return restart(sizes, num_temperatures=num_temperatures, start=start)
 
 
-def duplicated_restart(rung: RestartSizes, size: int, num_temperatures: int) -> Method:
-    """The same with `duplicated` particles, for ensembles that are measured and thrown away."""
+def duplicated_restart(sizes: RestartSizes, size: int, num_temperatures: int) -> Method:
+    """The same with `duplicated` particles, for ensembles that are measured and discarded."""
     half = noised_pool(num_particles=NUM_PARTICLES // 2, threshold=MEMBERS_AT_STOP * size)
-    return rdmc(duplicated(half), no_levels(), restart_finish(rung, num_temperatures))
+    return restart(sizes, num_temperatures=num_temperatures, start=duplicated(half))
 
 
 Schedule = Callable[[jax.Array], jax.Array]
 
 
-@memoised
 def published(
     *,
     num_particles: int,
-    horizon: float,
-    num_levels: int,
-    num_chains: int,
-    num_steps: int | Schedule,
-    step_size: float | Schedule,
-    num_importance: int,
-    num_start_steps: int,
-    start_step_size: float,
-    start_scale: float,
+    horizon: float = 0.357,
+    num_levels: int = 32,
+    num_chains: int = 16,
+    num_steps: int | Schedule = 16,
+    step_size: float | Schedule = 0.01,
+    num_importance: int = 128,
+    num_start_steps: int = 32,
+    start_step_size: float = 0.1,
+    start_scale: float = 1.0,
 ) -> Method:
     """Algorithm 1 of the paper as a composition; see `paper` for the arguments."""
     inner = functools.partial(

@@ -12,7 +12,8 @@ particles to within one; only the noise of the weights remains. Sorting is harml
 order does not depend on the random number that selects the points.
 """
 
-from typing import Any
+from dataclasses import KW_ONLY
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -20,24 +21,17 @@ import numpy as np
 
 from ..diffusion.kde import BLOCK, log_kernel, pooled_covariance, pooled_moments, squared_distance
 from ..diffusion.posterior import as_column
-from ..diffusion.processes import variance_exploding
 from ..montecarlo.resampling import systematic
-from ..pools.pool import known_points
 from ..types import (
     Array,
-    Estimator,
     Evaluations,
-    Levels,
     LogDensityFn,
     Moments,
     Pool,
-    PoolGenerator,
-    Posterior,
     PRNGKey,
     Process,
-    Start,
     StartDraws,
-    memoised,
+    record,
 )
 
 NUM_NEIGHBOURHOODS = 64
@@ -177,12 +171,10 @@ NUM_SCOUTS = 128
 
 
 LARGEST_NOISE = (2.5, 1.3)
-"""Coarsest noise of a particle: so many widths of a mode, or so many times the median of where the
-scouts stop if that is more, or what the pool says if that is more still. Members that are far from
-all others would stop a particle where its posterior reaches over several modes, which no single
-Gaussian describes: annealing from there gives nothing, or rarely a very heavy weight."""
-
-
+"""Upper limit of a particle's noise: the largest of 2.5 mode widths, 1.3 times the scouts' median
+stopping noise, and `Pool.largest_useful_noise`. Members that are far from all others would stop a
+particle where its posterior reaches over several modes, which no single Gaussian describes:
+annealing from there gives nothing, or rarely a very heavy weight."""
 SHRINKAGE = 8.0
 """Members' worth of the ensemble's average variance in each particle's own."""
 
@@ -192,68 +184,64 @@ LARGEST_FULL = 6
 than four of them for each coordinate make a covariance that is too narrow in some direction."""
 
 
-@memoised
-def noised_pool(
-    generator: PoolGenerator | None = None,
-    *,
-    num_particles: int,
-    threshold: float = 25.0,
-    largest_noise: tuple[float, float] = LARGEST_NOISE,
-) -> Start:
+@record
+class noised_pool:
     """Start from a noised pool, each particle at the finest level that the pool supports.
 
     ``log ρ(x) = log p̂_σ(x)`` at the particle's own level: target and pool share the forward
-    noising kernels down to the stop, so these cancel.
+    noising kernels down to the stop, so these cancel. The pool is that of the method (``pool=`` of
+    `rdmc`), or what the pilot and the user have. It repairs wrong proportions of modes in the pool;
+    it does not discover modes. The noise is that of `variance_exploding`.
 
     Args:
-        generator: of the pool; by default what the pilot or the user already has.
         num_particles: size of the ensemble.
         threshold: a particle stops where fewer members than this speak for it.
         largest_noise: noise of the first level, in widths of a mode (1 in the pool's coordinates)
             and, if that is more, in medians of where scouts stop; infinite for no limit. A pool
             that was `reweighted` knows where coarser noise does no harm.
-
-    Returns:
-        A `Start` for `no_levels`. It repairs wrong proportions of modes in the pool; it does not
-        discover modes.
     """
-    make = known_points() if generator is None else generator
+
+    num_particles: int
+    _: KW_ONLY
+    threshold: float = 25.0
+    largest_noise: tuple[float, float] = LARGEST_NOISE
+    has_own_levels: ClassVar[bool] = True
 
     def sample(
+        self,
         rng_key: PRNGKey,
         logdensity_fn: LogDensityFn,
         process: Process,
         time: float,
         known: Pool,
     ) -> StartDraws:
+        """Draw the particles, each at its own level; ``known`` is the pool."""
         dtype = known.position.dtype
-        pool_key, order_key, scout_key, path_key = jax.random.split(rng_key, 4)
-        pool = make(pool_key, logdensity_fn, known)
-        if pool.position.shape[0] < 2:
+        _, order_key, scout_key, path_key = jax.random.split(rng_key, 4)
+        if known.position.shape[0] < 2:
             raise ValueError(
                 "noised_pool needs a pool of two points or more, but has "
-                f"{pool.position.shape[0]}. "
-                "Pass a generator such as broad_chains(num_chains=1000)."
+                f"{known.position.shape[0]}. Give rdmc one, such as "
+                "pool=broad_chains(num_chains=1000)."
             )
-        pool = sorted_by_neighbourhood(order_key, pool)
+        pool = sorted_by_neighbourhood(order_key, known)
         share = jax.nn.softmax(pool.log_weight)
         mean = jnp.average(pool.position, axis=0, weights=share)
         spread = jnp.average((pool.position - mean[None, :]) ** 2, axis=0, weights=share)
         widest = jnp.sqrt(jnp.max(spread)) + 1e-6
         sigmas = 2 * widest * 2.0 ** (-jnp.arange(NUM_SIGMAS, dtype=dtype) / 4)
-        # scouts have randomness of their own: for the particles the largest_noise level is frozen
+        # scouts have randomness of their own: for the particles the first level is frozen
         scouts = _paths(scout_key, pool, sigmas, NUM_SCOUTS)
-        typical = jnp.median(sigmas[stop_levels(scouts, sigmas, pool, threshold)])
-        widths, medians = largest_noise
+        typical = jnp.median(sigmas[stop_levels(scouts, sigmas, pool, self.threshold)])
+        widths, medians = self.largest_noise
         limit = jnp.maximum(jnp.maximum(widths, medians * typical), pool.largest_useful_noise)
         first = jnp.argmax(sigmas <= limit)
-        paths = _paths(path_key, pool, sigmas, num_particles)
-        level = stop_levels(paths, sigmas, pool, threshold, first)
+        paths = _paths(path_key, pool, sigmas, self.num_particles)
+        level = stop_levels(paths, sigmas, pool, self.threshold, first)
         x = jnp.take_along_axis(paths, level[None, :, None], axis=0)[0]
         sigma = sigmas[level]
         log_density, ess, mean, variance = pooled_moments(x, sigma, pool)
-        unknown = jnp.full((num_particles,), jnp.nan, dtype)
-        zero = Evaluations(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+        unknown = jnp.full((self.num_particles,), jnp.nan, dtype)
         moments = Moments(
             mean=mean,
             variance=variance,
@@ -261,15 +249,13 @@ def noised_pool(
             standard_error=jnp.sqrt(variance / as_column(ess)),
             log_marginal=unknown,
             acceptance_rate=unknown,
-            num_evals=zero,
+            num_evals=Evaluations.zero(),
             num_nonfinite=jnp.zeros((), jnp.int32),
             covariance=(
                 pooled_covariance(x, sigma, mean, pool) if x.shape[1] <= LARGEST_FULL else None
             ),
         )
         return StartDraws(x, sigma, log_density, pool.num_evals, pool.num_nonfinite, moments)
-
-    return Start(sample, num_particles, is_adaptive=True)
 
 
 def _paths(rng_key: PRNGKey, pool: Pool, sigmas: Array, num_particles: int) -> Array:
@@ -313,23 +299,3 @@ def shrunk_covariance(moments: Moments, scale: Array) -> Array:
     kept = (n / (n + dim))[:, :, None]
     correlated = kept * ratio[:, :, None] * moments.covariance * ratio[:, None, :]
     return jnp.where(jnp.eye(dim, dtype=bool)[None], jax.vmap(jnp.diag)(variance), correlated)
-
-
-def _known_init(rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior) -> Any:
-    raise ValueError("no_levels() needs a start that knows its moments, such as noised_pool.")
-
-
-def _known_update(
-    rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior, state: Moments
-) -> tuple[Moments, Moments]:
-    return state, state
-
-
-@memoised
-def no_levels() -> Levels:
-    """No transitions: the finish takes over where the start stopped, with its moments.
-
-    The process is `variance_exploding`, by which `noised_pool` noises.
-    """
-    known = Estimator(_known_init, _known_update, lambda rng_key, state: state.mean)
-    return Levels(variance_exploding(), (0.0,), known, None)

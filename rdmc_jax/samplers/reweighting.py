@@ -4,6 +4,7 @@ A restart moves the weights of the members towards the target, adds its own draw
 shows how coarse the noise may be at which particles stop.
 """
 
+from dataclasses import KW_ONLY
 from typing import Any
 
 import jax
@@ -14,7 +15,7 @@ from ..diffusion.kde import log_kernel
 from ..diffusion.processes import variance_exploding
 from ..montecarlo.weights import log_mean_exp
 from ..pools.pool import fixed_pool
-from ..types import Array, Finish, LogDensityFn, Pool, PoolGenerator, PRNGKey, memoised
+from ..types import Array, Finish, LogDensityFn, Pool, PoolGenerator, PRNGKey, record
 from .noised_pool import noised_pool
 
 KEPT = 0.25
@@ -69,43 +70,47 @@ def largest_useful_noise(sigma: Array, weight: Array) -> Array:
     return jnp.where(2 * found >= jnp.min(sigma[order][:NUM_NEAR]), found, 0.0)
 
 
-@memoised
-def reweighted(
-    generator: PoolGenerator, finish: Finish, *, num_particles: int, threshold: float = 25.0
-) -> PoolGenerator:
+@record
+class reweighted:
     """A pool made better by one restart from it.
 
     ``W_j ← ⅜ Σ_i w_i r_ij + ¼ W_j`` for its members: one step of expectation-maximisation, w the
     truncated weights of the restart, r_ij the responsibility of member j for particle i. The other
-    ⅜ are the restart's draws. Its particles stop at any noise; at what noise that was of use is
-    ``Pool.largest_useful_noise``.
+    ⅜ are the restart's draws. Its particles stop at any noise; the noise at which that was of use
+    is `Pool.largest_useful_noise`. The restart's evaluations are counted in the pool.
 
     Args:
         generator: of the pool.
         finish: of the restart.
         num_particles: particles of the restart.
         threshold: as in `noised_pool`.
-
-    Returns:
-        A `PoolGenerator`; the restart's evaluations are counted in it.
     """
-    unlimited = (float("inf"), 1.0)
 
-    def generate(rng_key: PRNGKey, logdensity_fn: LogDensityFn, known: Pool) -> Pool:
+    generator: PoolGenerator
+    finish: Finish
+    _: KW_ONLY
+    num_particles: int
+    threshold: float = 25.0
+
+    def __call__(self, rng_key: PRNGKey, logdensity_fn: LogDensityFn, known: Pool) -> Pool:
+        """Make the pool."""
+        unlimited = (float("inf"), 1.0)
         pool_key, start_key, finish_key = jax.random.split(rng_key, 3)
-        pool = generator(pool_key, logdensity_fn, known)
+        pool = self.generator(pool_key, logdensity_fn, known)
         start = noised_pool(
-            num_particles=num_particles, threshold=threshold, largest_noise=unlimited
+            num_particles=self.num_particles, threshold=self.threshold, largest_noise=unlimited
         )
         process = variance_exploding()
         drawn = start.sample(start_key, logdensity_fn, process, 0.0, pool)
-        end = finish.sample(finish_key, logdensity_fn, process, drawn.x, drawn.time, drawn.moments)
-        # known here: the start is the one of four lines above
+        end = self.finish.sample(
+            finish_key, logdensity_fn, process, drawn.x, drawn.time, drawn.moments
+        )
+        # known here: the start is the one of five lines above
         log_density = jnp.zeros(()) if drawn.log_density is None else drawn.log_density
         log_weight = end.log_weight - log_density
         log_weight = jnp.where(jnp.any(log_weight > -jnp.inf), log_weight, 0.0)
         # truncated at √n times their mean: a single heavy weight is noise, not a mode
-        ceiling = jax.nn.logsumexp(log_weight) - 0.5 * jnp.log(num_particles)
+        ceiling = jax.nn.logsumexp(log_weight) - 0.5 * jnp.log(self.num_particles)
         weight = jax.nn.softmax(jnp.minimum(log_weight, ceiling))
 
         def add(total: Array, one: tuple[Array, Array, Array]) -> tuple[Array, None]:
@@ -115,7 +120,7 @@ def reweighted(
 
         mass, _ = jax.lax.scan(add, jnp.zeros_like(pool.log_weight), (drawn.x, drawn.time, weight))
         members = KEPT * jax.nn.softmax(pool.log_weight) + (1 - KEPT - DRAWN) * mass
-        light = jnp.minimum(weight, HEAVIEST / num_particles)
+        light = jnp.minimum(weight, HEAVIEST / self.num_particles)
         draws = DRAWN * light / jnp.sum(light)
         # a chain that ended nowhere has no weight, but distances to it must be numbers
         position = jnp.where(draws[:, None] > 0, end.position, pool.position[:1])
@@ -125,12 +130,10 @@ def reweighted(
             num_evals=jax.tree.map(jnp.add, pool.num_evals, end.num_evals),
             num_nonfinite=pool.num_nonfinite + end.num_nonfinite,
             source=jnp.concatenate(
-                [pool.source, jnp.full((num_particles,), NO_SOURCE, pool.source.dtype)]
+                [pool.source, jnp.full((self.num_particles,), NO_SOURCE, pool.source.dtype)]
             ),
             largest_useful_noise=largest_useful_noise(drawn.time, weight),
         )
-
-    return generate
 
 
 def pool_from_draws(

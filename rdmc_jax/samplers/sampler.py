@@ -6,14 +6,16 @@ constant exactly, for any estimator inside the levels: the laws of all that is r
 stand in the proposal and in the extended target alike, and cancel.
 """
 
+import dataclasses
 import itertools
+from dataclasses import KW_ONLY
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from ..diffusion.posterior import posterior_at
-from ..diffusion.processes import ornstein_uhlenbeck
+from ..diffusion.processes import ornstein_uhlenbeck, variance_exploding
 from ..diffusion.transitions import moment_matched, noise_kl
 from ..pools.pool import fixed_pool
 from ..target.flat import bind, flatten, ravel_ensemble
@@ -25,15 +27,18 @@ from ..types import (
     Finish,
     Levels,
     LogDensityFn,
+    Method,
     Moments,
     Pool,
+    PoolGenerator,
     PRNGKey,
     Process,
     Sampler,
     Start,
     Transition,
-    memoised,
+    record,
 )
+from .finishes import annealed_finish
 
 
 class SamplerState(NamedTuple):
@@ -73,13 +78,12 @@ class _Moved(NamedTuple):
     num_nonfinite: Array
 
 
-def bind_stages(
-    start: Start, middle: Levels, finish: Finish, logdensity_fn: LogDensityFn, data: Any
-) -> Sampler:
-    """The sampler of three stages on a density; see `rdmc`."""
-    process, times, estimator, move = middle
-    transition = moment_matched if move is None else move  # None: there are no levels
-    num_levels = len(times) - 1
+def bound(method: Method, logdensity_fn: LogDensityFn, data: Any) -> Sampler:
+    """The sampler of a method on a density; see `rdmc`."""
+    start, middle, finish = method.start, method.levels, method.finish
+    # without levels particles are noised as a pool is, and stop at times that the start chooses
+    process = variance_exploding() if middle is None else middle.process
+    num_levels = 0 if middle is None else len(middle.times) - 1
 
     def one_of(state: SamplerState) -> ArrayTree:
         return jax.tree.map(lambda leaf: leaf[0], state.position)
@@ -93,23 +97,26 @@ def bind_stages(
                 "gives structure and dtype only."
             )
         flat = flatten(logdensity_fn, position, data)
-        start_key, estimator_key = jax.random.split(rng_key)
-        dtype = flat.position.dtype
         if known is None:
             known = fixed_pool(flat.position[None])
-        drawn = start.sample(start_key, flat.logdensity_fn, process, times[0], known)
-        posterior = posterior_at(process, drawn.x, drawn.time)
-        unknown = jnp.full(drawn.time.shape, jnp.nan, dtype)
+            if method.pool is not None:
+                pool_key, rng_key = jax.random.split(rng_key)
+                known = method.pool(pool_key, flat.logdensity_fn, known)
+        start_key, estimator_key = jax.random.split(rng_key)
+        time = 0.0 if middle is None else middle.times[0]
+        drawn = start.sample(start_key, flat.logdensity_fn, process, time, known)
+        unknown = jnp.full(drawn.time.shape, jnp.nan, flat.position.dtype)
+        if middle is None:
+            state = drawn.moments
+        else:
+            posterior = posterior_at(process, drawn.x, drawn.time)
+            state = middle.estimator.init(estimator_key, flat.logdensity_fn, posterior)
         return SamplerState(
             position=jax.vmap(flat.unravel)(drawn.x),
             log_weight=unknown if drawn.log_density is None else -drawn.log_density,
             time=drawn.time,
             num_done=jnp.zeros((), jnp.int32),
-            estimator=(
-                drawn.moments
-                if num_levels == 0 and drawn.moments is not None
-                else estimator.init(estimator_key, flat.logdensity_fn, posterior)
-            ),
+            estimator=state,
             spent=_int32(drawn.num_evals),
             num_nonfinite=_int32(drawn.num_nonfinite),
         )
@@ -130,12 +137,13 @@ def bind_stages(
         )
 
     def level_step(rng_key: PRNGKey, state: SamplerState, moments: Moments) -> _Moved:
+        assert middle is not None
         draw_key, move_key = jax.random.split(rng_key)
         unravel = bind(logdensity_fn, one_of(state), data).unravel
         x, t = ravel_ensemble(state.position), state.time
-        s = jnp.full_like(t, jnp.asarray(times, t.dtype)[state.num_done + 1])
-        drawn = estimator.draw(draw_key, state.estimator)
-        new_x, log_ratio = transition(move_key, process, x, t, s, moments, drawn)
+        s = jnp.full_like(t, jnp.asarray(middle.times, t.dtype)[state.num_done + 1])
+        drawn = middle.estimator.draw(draw_key, state.estimator)
+        new_x, log_ratio = middle.transition(move_key, process, x, t, s, moments, drawn)
         return _Moved(
             jax.vmap(unravel)(new_x),
             s,
@@ -147,10 +155,12 @@ def bind_stages(
         )
 
     def estimate(rng_key: PRNGKey, state: SamplerState) -> tuple[Moments, Any]:
+        if middle is None:
+            return state.estimator, state.estimator  # the start knows the moments
         flat = bind(logdensity_fn, one_of(state), data)
         x = ravel_ensemble(state.position)
         posterior = posterior_at(process, x, state.time)
-        return estimator.update(rng_key, flat.logdensity_fn, posterior, state.estimator)
+        return middle.estimator.update(rng_key, flat.logdensity_fn, posterior, state.estimator)
 
     def advance(
         state: SamplerState, moved: _Moved, moments: Moments | None, estimator_state: Any
@@ -233,74 +243,53 @@ def _info(
     )
 
 
-@memoised
-def levels(
-    times: tuple[float, ...],
-    estimator: Estimator,
-    transition: Transition = moment_matched,
-    *,
-    process: Process | None = None,
-) -> Levels:
+@record
+class levels:
     """The middle stage: one transition between each two neighbours of ``times``.
 
     Args:
         times: decreasing, noise to data, from a grid function.
         estimator: of the posterior moments.
         transition: law of the next point.
-        process: the noising process; Ornstein-Uhlenbeck by default.
-
-    Returns:
-        `Levels`.
+        process: the noising process.
 
     Raises:
         ValueError: if the times do not decrease.
     """
-    if len(times) < 1 or times[-1] < 0 or any(s >= t for t, s in itertools.pairwise(times)):
-        raise ValueError(
-            f"levels needs decreasing times (noise to data), but got {times}. "
-            "Make them with log_snr_grid or time_grid."
-        )
-    process = ornstein_uhlenbeck() if process is None else process
-    return Levels(process, tuple(times), estimator, transition)
+
+    times: tuple[float, ...]
+    estimator: Estimator
+    transition: Transition = moment_matched
+    _: KW_ONLY
+    process: Process = dataclasses.field(default_factory=ornstein_uhlenbeck)
+
+    def __post_init__(self) -> None:
+        times = self.times
+        if len(times) < 1 or times[-1] < 0 or any(s >= t for t, s in itertools.pairwise(times)):
+            raise ValueError(
+                f"levels needs decreasing times (noise to data), but got {times}. "
+                "Make them with log_snr_grid or time_grid."
+            )
 
 
-class Method(NamedTuple):
-    """A composition of the three stages; calling it binds it to a density."""
+@record
+class rdmc:
+    """Reverse diffusion Monte Carlo: a start, levels or none, a finish, and a pool.
 
-    start: Start
-    levels: Levels
-    finish: Finish
-
-    def __call__(self, logdensity_fn: LogDensityFn, *, data: Any = None) -> Sampler:
-        """Bind to a density.
-
-        Args:
-            logdensity_fn: log density of one point, in coordinates where the target has
-                location 0 and scale 1 or so.
-            data: passed to the density if it is not None.
-
-        Returns:
-            A `Sampler`; ``step`` must be called ``num_steps`` times, the last is the finish.
-        """
-        return bind_stages(*self, logdensity_fn, data)
-
-
-def rdmc(start: Start, levels: Levels, finish: Finish) -> Method:
-    """Reverse diffusion Monte Carlo: compose a start, levels and a finish.
+    Equal compositions are equal records, so they share compiled programs; a lambda or a
+    `functools.partial` among the parts is equal to itself only, so make it once.
 
     Args:
-        start: `gaussian`, `langevin`, `noised_pool`.
-        levels: see `levels`.
-        finish: `annealed`, `gaussian_finish`, `identity`.
-
-    Returns:
-        A `Method`. Equal compositions are equal objects, so they share compiled programs; a lambda
-        or a `functools.partial` among the parts is equal to itself only, so make it once.
+        start: `gaussian_start`, `langevin_start`, `noised_pool`.
+        levels: see `levels`; None behind a start whose particles have levels of their own.
+        finish: `annealed_finish`, `gaussian_finish`, `identity_finish`.
+        pool: generator of the points that `noised_pool` starts from, made once for all ensembles
+            of a replicate; None for what the pilot and the user have.
 
     Raises:
-        ValueError: if the identity finish follows a start that stops at levels chosen by the
-            particles (its weight would be biased), levels follow such a start, or a finish that
-            needs noise follows a grid that ends at time 0.
+        ValueError: if the start needs levels and there are none, or has its own and there are
+            others; if the identity finish follows a start with levels of its own (its weight would
+            be biased), or a finish that needs noise follows a grid that ends at time 0.
 
     >>> import jax, jax.numpy as jnp, rdmc_jax
     >>> method = rdmc(
@@ -321,23 +310,48 @@ def rdmc(start: Start, levels: Levels, finish: Finish) -> Method:
 
     Reference: Huang et al. (2024), arXiv 2307.02037, Algorithm 1.
     """
-    if start.is_adaptive and finish.needs_fixed_level:
-        raise ValueError(
-            "the identity finish needs one last level common to all particles, but this start "
-            "lets each particle stop at its own: the weights would be biased. Use annealed() or "
-            "gaussian_finish()."
-        )
-    if start.is_adaptive and levels.transition is not None:
-        raise ValueError(
-            "this start lets each particle stop at a level of its own, so no levels common to all "
-            "can follow it. Use no_levels()."
-        )
-    if levels.transition is not None and levels.times[-1] == 0 and finish.needs_moments:
-        raise ValueError(
-            "this finish estimates the posterior at the last level, but the last time is 0, where "
-            "no noise is left. End the grid earlier (time_grid(..., end=0.01)) or use identity()."
-        )
-    return Method(start, levels, finish)
+
+    start: Start
+    levels: Levels | None = None
+    finish: Finish = dataclasses.field(default_factory=annealed_finish)
+    _: KW_ONLY
+    pool: PoolGenerator | None = None
+
+    def __post_init__(self) -> None:
+        if (self.levels is None) != self.start.has_own_levels:
+            name = type(self.start).__name__
+            raise ValueError(
+                f"{name} needs levels: pass levels(log_snr_grid(32), estimator)."
+                if self.levels is None
+                else f"{name} lets each particle stop at a level of its own, so no levels common "
+                "to all can follow it. Leave them out: rdmc(start, finish=...)."
+            )
+        if self.levels is None and self.finish.needs_common_level:
+            raise ValueError(
+                "the identity finish needs one last level common to all particles, but this start "
+                "lets each particle stop at its own: the weights would be biased. Use "
+                "annealed_finish() or gaussian_finish()."
+            )
+        ends_at_0 = self.levels is not None and self.levels.times[-1] == 0
+        if ends_at_0 and self.finish.needs_moments:
+            raise ValueError(
+                "this finish estimates the posterior at the last level, but the last time is 0, "
+                "where no noise is left. End the grid earlier (time_grid(..., end=0.01)) or use "
+                "identity_finish()."
+            )
+
+    def __call__(self, logdensity_fn: LogDensityFn, *, data: Any = None) -> Sampler:
+        """Bind to a density.
+
+        Args:
+            logdensity_fn: log density of one point, in coordinates where the target has
+                location 0 and scale 1 or so.
+            data: passed to the density if it is not None.
+
+        Returns:
+            A `Sampler`; ``step`` must be called ``num_steps`` times, the last is the finish.
+        """
+        return bound(self, logdensity_fn, data)
 
 
 def check_method(method: Any, max_evals: float | None, tolerance: float | None = None) -> None:
@@ -347,7 +361,7 @@ def check_method(method: Any, max_evals: float | None, tolerance: float | None =
         TypeError: if it is no composition.
         ValueError: if it comes with a budget, and no tolerance that would spend it.
     """
-    if method is not None and not isinstance(method, Method):
+    if method is not None and not isinstance(method, rdmc):
         raise TypeError(f"method must be made by rdmc(start, levels, finish), but got {method!r}.")
     if method is not None and max_evals is not None and tolerance is None:
         raise ValueError(

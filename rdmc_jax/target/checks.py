@@ -51,14 +51,7 @@ def as_count(num_samples: int) -> int:
         ) from None
 
 
-@functools.partial(jax.jit, static_argnames="logdensity_fn")
-def _values_at(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any) -> Array:
-    return jax.lax.map(lambda one: checked_value(logdensity_fn, position, one), data)
-
-
-def checked_example(
-    logdensity_fn: LogDensityFn, position: ArrayTree, data: Any, *, is_many: bool = False
-) -> ArrayTree:
+def checked_example(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any) -> ArrayTree:
     """The example position as arrays, after all checks of it and of the density there.
 
     The density is called under jit, so that a second run with the same function traces nothing.
@@ -67,8 +60,6 @@ def checked_example(
         logdensity_fn: the user's density.
         position: example position.
         data: passed to the density if not None.
-        is_many: whether the data are those of many densities, along a leading axis; each is
-            checked, and errors name it.
 
     Returns:
         The position, each leaf an array.
@@ -77,6 +68,37 @@ def checked_example(
         TypeError: for leaves or a density of a wrong type or shape.
         ValueError: for an empty position, or values that are not numbers.
     """
+    position = _checked_leaves(logdensity_fn, position)
+    _check_values(np.asarray(value_at(logdensity_fn, position, data)), position)
+    return position
+
+
+@functools.partial(jax.jit, static_argnames="logdensity_fn")
+def _values_at(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any) -> Array:
+    return jax.lax.map(lambda one: checked_value(logdensity_fn, position, one), data)
+
+
+def checked_many(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any) -> ArrayTree:
+    """`checked_example` for many densities, whose data lie along a leading axis; errors name them.
+
+    Args:
+        logdensity_fn: the user's density.
+        position: example position.
+        data: of all densities.
+
+    Returns:
+        The position, each leaf an array.
+
+    Raises:
+        TypeError: as `checked_example`.
+        ValueError: as `checked_example`.
+    """
+    position = _checked_leaves(logdensity_fn, position)
+    _check_values(np.asarray(_values_at(logdensity_fn, position, data)), position)
+    return position
+
+
+def _checked_leaves(logdensity_fn: LogDensityFn, position: ArrayTree) -> ArrayTree:
     check_position(position)
     try:
         hash(logdensity_fn)
@@ -94,17 +116,19 @@ def checked_example(
                 f"position leaf {jax.tree_util.keystr(path) or 'position'} holds {bad.flat[0]}: "
                 "the example position must be finite. Zeros will do if nothing is known."
             )
-    at = _values_at if is_many else value_at
-    values = np.atleast_1d(np.asarray(at(logdensity_fn, position, data)))
-    bad = np.flatnonzero(np.isnan(values) | (values == np.inf))
+    return position
+
+
+def _check_values(values: np.ndarray, position: ArrayTree) -> None:
+    flat = np.atleast_1d(values)
+    bad = np.flatnonzero(np.isnan(flat) | (flat == np.inf))
     if bad.size:
-        which = f" for {shown(bad)} of {values.size} data sets" if is_many else ""
+        which = f" for {shown(bad)} of {flat.size} data sets" if values.ndim else ""
         raise ValueError(
-            f"logdensity_fn returned {values[bad[0]]} at the example position {position!r}{which}. "
+            f"logdensity_fn returned {flat[bad[0]]} at the example position {position!r}{which}. "
             "It must be a number, or -inf for zero density: check it there, or pass another "
             "position."
         )
-    return position
 
 
 class Target(NamedTuple):
@@ -178,11 +202,11 @@ def _slopes(
     return jax.vmap(one)(flat.position[None, :] + offsets, noise)
 
 
-_compiled = jax.jit(_slopes, static_argnames="logdensity_fn")
+_slopes_at = jax.jit(_slopes, static_argnames="logdensity_fn")
 
 
 @functools.partial(jax.jit, static_argnames="logdensity_fn")
-def _compiled_many(
+def _slopes_of_many(
     logdensity_fn: LogDensityFn, position: ArrayTree, data: Any
 ) -> tuple[Array, Array, Array]:
     return jax.lax.map(lambda one: _slopes(logdensity_fn, position, one), data)
@@ -195,9 +219,7 @@ def _is_flat(value: np.ndarray, slope: np.ndarray) -> bool:
     return bool(values.size and np.ptp(values) > 0 and np.all(slopes == 0))
 
 
-def has_gradient(
-    logdensity_fn: LogDensityFn, position: ArrayTree, data: Any = None, *, is_many: bool = False
-) -> bool:
+def has_gradient(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any = None) -> bool:
     """Whether JAX can differentiate a density twice, and does not find it flat.
 
     A density that calls other code has no derivative in JAX; one that is rounded, or looked up in a
@@ -208,21 +230,37 @@ def has_gradient(
             be evaluated.
         position: example position, of arrays.
         data: passed to the density if not None.
-        is_many: whether the data are those of many densities, along a leading axis.
 
     Returns:
         False if tracing the derivatives raises, or the gradient is exactly zero at all of
-        `NUM_POINTS` points around the position though the values there differ: for every one of
-        the data sets, if there are many. One that has a gradient needs it, above all in many
-        dimensions; steps along a gradient of zero are random walks, so those that have none are
-        sampled too.
+        `NUM_POINTS` points around the position though the values there differ.
 
     >>> has_gradient(lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(2))
     True
     >>> has_gradient(lambda x: -jnp.floor(jnp.sum(x**2)), jnp.zeros(2))
     False
     """
-    at = _compiled_many if is_many else _compiled
+    return _any_slope(_slopes_at, logdensity_fn, position, data)
+
+
+def any_has_gradient(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any) -> bool:
+    """`has_gradient` for many densities, whose data lie along a leading axis.
+
+    One that has a gradient needs it, above all in many dimensions; steps along a gradient of zero
+    are random walks, so those that have none are sampled too.
+
+    Args:
+        logdensity_fn: ``logdensity_fn(position, data)``.
+        position: example position, of arrays.
+        data: of all densities.
+
+    Returns:
+        Whether any of them has a gradient.
+    """
+    return _any_slope(_slopes_of_many, logdensity_fn, position, data)
+
+
+def _any_slope(at: Any, logdensity_fn: LogDensityFn, position: ArrayTree, data: Any) -> bool:
     try:
         at.trace(logdensity_fn, position, data)
     except Exception:  # whatever a density's code raises when it is differentiated: it evaluates

@@ -1,12 +1,14 @@
 """Evaluations that are reported are the calls that a density gets."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import rdmc_jax as rj
 from rdmc_jax.pools.pilot import climbing_pilot
-from rdmc_jax.samplers.core import Plan
+from rdmc_jax.samplers.core import Recipe
 
 CALLS = [0]
 # one dimension: in more of them a Hessian's products share a call, and each is counted
@@ -15,8 +17,7 @@ PILOT = climbing_pilot(
 )
 METHOD = rj.rdmc(
     rj.samplers.noised_pool(num_particles=20),
-    rj.samplers.no_levels(),
-    rj.samplers.annealed_finish(num_temperatures=3, num_pilot=4),
+    finish=rj.samplers.annealed_finish(num_temperatures=3, num_pilot=4),
 )
 
 
@@ -35,8 +36,8 @@ def test_all_calls_of_pilot_pool_and_finish_are_counted():
         rj.pools.known_points(), chains, rj.pools.tempered_smc(rj.kernels.hmc, num_particles=6)
     )
     pool = rj.samplers.reweighted(pool, METHOD.finish, num_particles=10)
-    plan = Plan(METHOD, PILOT, pool, 1, 1, "")
-    run = jax.jit(lambda key: rj.core(key, density, jnp.ones(1), plan=plan))
+    recipe = Recipe(dataclasses.replace(METHOD, pool=pool), PILOT)
+    run = jax.jit(lambda key: rj.core(key, density, jnp.ones(1), plan=recipe))
     found = jax.block_until_ready(run(jax.random.key(0)))
     jax.effects_barrier()
     counted = int(np.sum(found.info.num_evals.logdensity))

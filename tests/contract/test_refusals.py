@@ -154,7 +154,7 @@ def test_budget_lowers_the_rung_and_says_so():
     full = rj.plan(dim=6, num_samples=2000)
     half = rj.plan(dim=6, num_samples=2000, max_evals=100)
     assert "dimension 6" in full.reason and "max_evals=100" in half.reason
-    assert full.method != half.method
+    assert full.recipe.method != half.recipe.method
 
 
 def test_budget_that_few_draws_exceed_is_refused():
@@ -176,8 +176,7 @@ def test_tolerance_out_of_range(value):
 def test_tolerance_of_a_method_that_has_nothing_to_enlarge():
     fixed = rj.rdmc(
         rj.samplers.noised_pool(num_particles=64),
-        rj.samplers.no_levels(),
-        rj.samplers.gaussian_finish(),
+        finish=rj.samplers.gaussian_finish(),
     )
     refuse(ValueError, "neither levels nor", "annealed", tolerance=0.1, method=fixed)
 

@@ -27,7 +27,7 @@ def test_fields_have_the_types_of_the_contract(cheap_draws):
     assert type(d.num_evals.logdensity) is int and type(d.num_evals.gradient) is int
     assert type(d.num_nonfinite) is int and d.num_nonfinite == 0
     assert d.complete is True and d.weighted is True
-    assert d.plan.method == CHEAP_METHOD and d.num_samples == 1001
+    assert d.plan.recipe.method == CHEAP_METHOD and d.num_samples == 1001
 
 
 def test_log_normalizer_is_the_log_of_the_mean_weight(cheap_draws, gaussian_draws):

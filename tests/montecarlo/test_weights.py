@@ -22,7 +22,8 @@ from rdmc_jax.montecarlo.weights import (
     weight_ess,
 )
 from rdmc_jax.planning.defaults import DEFAULT_SIZES
-from rdmc_jax.planning.restart_sizes import Sizes, measured, next_sizes, search_sizes
+from rdmc_jax.planning.restart_sizes import RestartLadder, Sizes, measured, next_sizes
+from rdmc_jax.planning.tolerance import search_sizes
 from rdmc_jax.samplers.core import EnsembleResult, Preparation
 from rdmc_jax.samplers.methods import NUM_PARTICLES, duplicated_restart
 from rdmc_jax.samplers.reweighting import pool_from_draws
@@ -198,8 +199,8 @@ def test_pairs_of_equal_draws_count_once():
 
 def refined(first, run, tolerance, tell):
     """Two replicates grown without a cap."""
-    options = {"num_ensembles": 1, "max_total": np.inf, "tell": tell}
-    return search_sizes([first, first], run, DEFAULT_SIZES[0], tolerance=tolerance, **options)
+    ladder = RestartLadder([first, first], run, sizes=DEFAULT_SIZES[0], num_ensembles=1)
+    return search_sizes(ladder, tolerance=tolerance, max_total=np.inf, tell=tell)
 
 
 def test_draws_with_named_parts_become_points_of_a_larger_pool():
@@ -219,7 +220,7 @@ def test_draws_with_named_parts_become_points_of_a_larger_pool():
         return EnsembleResult({"a": x[:, 0], "b": [x[:, 1:]]}, shared, info)
 
     found = refined(first, run, 0.1, told.append)
-    one, last = found.accuracy.generations
+    one, last = found.accuracy.trials
     size = last.num_pool // NUM_PARTICLES
     assert one.num_pool == 8 and size >= 4 and found.accuracy.chosen == 1
     for replicate, prepared in enumerate(found.prepares):
@@ -249,8 +250,8 @@ def test_pools_grow_by_draws_of_the_fewest_temperatures_that_will_do():
 
     found = refined(first, run, 0.03, lambda line: None)
     fewest = DEFAULT_SIZES[0].num_temperatures
-    measured_at = [one.num_temperatures for one in found.accuracy.generations]
-    sizes = [round(one.threshold / 25) for one in found.accuracy.generations]
+    measured_at = [one.num_temperatures for one in found.accuracy.trials]
+    sizes = [round(one.threshold / 25) for one in found.accuracy.trials]
     assert len(sizes) >= 3 and sizes[-1] > sizes[1] and measured_at[1] > fewest
     # between two measured ensembles, the pool's own
     for before, now in itertools.pairwise(sizes):

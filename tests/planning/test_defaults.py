@@ -6,7 +6,7 @@ from scipy.stats import norm
 
 import rdmc_jax as rj
 from rdmc_jax.montecarlo.weights import weight_ess
-from rdmc_jax.planning.defaults import more_temperatures
+from rdmc_jax.planning.defaults import DEFAULT_SIZES, more_temperatures, predicted_evals
 from rdmc_jax.samplers.core import EnsembleResult
 
 PLAN = rj.plan(dim=3, num_samples=2000)
@@ -24,7 +24,7 @@ def test_as_many_temperatures_as_the_share_needs(share, factor):
     trial = discarded(-np.log(share))
     assert abs(weight_ess(trial.log_weight) / NUM - share) < 0.02
     method, reason = more_temperatures(PLAN, trial)
-    expected = (PLAN.method, *PLAN.with_more_temperatures)[(1, 2, 4, 8).index(factor)]
+    expected = (PLAN.recipe.method, *PLAN.with_more_temperatures)[(1, 2, 4, 8).index(factor)]
     assert method == expected
     assert f"weight ESS {weight_ess(trial.log_weight) / NUM:.2f}" in reason
     assert ("times as many temperatures" in reason) == (factor > 1)
@@ -36,10 +36,10 @@ def test_weights_of_nothing_ask_for_the_most():
 
 
 def test_max_evals_limits_what_may_be_chosen():
-    cost = rj.rungs.predicted_evals(rj.rungs.RUNGS[2], 3, 2000, 2, 2)
+    cost = predicted_evals(DEFAULT_SIZES[2], 3, 2000, 2, 2)
     plan = rj.plan(dim=3, num_samples=2000, max_evals=cost + 1)
     assert (
-        plan.method == PLAN.method
+        plan.recipe.method == PLAN.recipe.method
         and plan.with_more_temperatures == PLAN.with_more_temperatures[:1]
     )
     method, _ = more_temperatures(plan, discarded(5.0))
@@ -47,8 +47,8 @@ def test_max_evals_limits_what_may_be_chosen():
 
 
 def test_a_method_of_the_callers_is_left_alone():
-    plan = rj.plan(dim=3, method=PLAN.method)
+    plan = rj.plan(dim=3, method=PLAN.recipe.method)
     assert (
         plan.with_more_temperatures == ()
-        and more_temperatures(plan, discarded(5.0))[0] == PLAN.method
+        and more_temperatures(plan, discarded(5.0))[0] == PLAN.recipe.method
     )

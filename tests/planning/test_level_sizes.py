@@ -205,7 +205,7 @@ def met(shown):
 
 def test_the_certificate_is_met_where_the_method_alone_did_not(met):
     record = met.plan.accuracy
-    first, last = record.generations[0], record.generations[record.chosen]
+    first, last = record.trials[0], record.trials[record.chosen]
     assert first.tv_limit > TOLERANCE > last.tv_limit == record.predicted
     assert met.tv_bound < met.tv_limit == record.certified <= TOLERANCE
     assert last.num_levels > first.num_levels and max(last.num_batches) > 1
@@ -217,8 +217,8 @@ def test_progress_says_what_grows(shown):
     draws, said = shown
     record = draws.plan.accuracy
     lines = [text for text in said if "generation" in text]
-    assert len(lines) == len(record.generations) and lines[-1].endswith(record.stopped)
-    before, after = (one.num_levels for one in record.generations[:2])
+    assert len(lines) == len(record.trials) and lines[-1].endswith(record.stopped)
+    before, after = (one.num_levels for one in record.trials[:2])
     assert f"; levels {before} -> {after}" in lines[0] and "batches" in lines[0]
 
 
@@ -230,7 +230,7 @@ def test_progress_changes_no_number(met):
 
 
 def test_each_level_has_its_record(met):
-    record = met.plan.accuracy.generations[met.plan.accuracy.chosen]
+    record = met.plan.accuracy.trials[met.plan.accuracy.chosen]
     assert len(record.num_batches) == len(record.level_evals) == record.num_levels + 1
     noise = np.asarray(met.info.noise_kl)
     assert noise.shape == (record.num_levels + 1,) and np.isnan(noise[-1])
@@ -239,7 +239,7 @@ def test_each_level_has_its_record(met):
     assert np.sum(noise[:-1]) < met.kl_limit
     assert met.plan.accuracy.spent == max(met.num_evals)
     made = np.maximum(met.info.num_evals.logdensity, met.info.num_evals.gradient)
-    assert sum(g.evals for g in met.plan.accuracy.generations) + np.sum(made) <= max(met.num_evals)
+    assert sum(g.evals for g in met.plan.accuracy.trials) + np.sum(made) <= max(met.num_evals)
 
 
 def test_draws_of_the_larger_method_are_those_of_the_target(met):

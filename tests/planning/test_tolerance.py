@@ -38,8 +38,8 @@ def test_the_certificate_is_met_by_draws_that_decided_nothing(met):
 
 
 def test_the_default_alone_would_not_have_met_it(met):
-    first = met.plan.accuracy.generations[0]
-    assert first.tv_limit > TOLERANCE and len(met.plan.accuracy.generations) > 1
+    first = met.plan.accuracy.trials[0]
+    assert first.tv_limit > TOLERANCE and len(met.plan.accuracy.trials) > 1
 
 
 def test_the_law_of_the_unweighted_draws_is_within_the_certificate(met):
@@ -55,7 +55,7 @@ def test_the_law_of_the_unweighted_draws_is_within_the_certificate(met):
 
 
 def test_all_evaluations_are_counted(met):
-    spent = sum(one.evals for one in met.plan.accuracy.generations)
+    spent = sum(one.evals for one in met.plan.accuracy.trials)
     total = max(met.num_evals)
     assert spent < total
     # the rest are pilots, pools and the reported ensembles
@@ -75,12 +75,12 @@ def test_progress_has_a_line_for_each_generation(shown):
     draws, said = shown
     record = draws.plan.accuracy
     lines = [text for text in said.splitlines() if "generation" in text]
-    for number, (text, one) in enumerate(zip(lines, record.generations, strict=True)):
-        assert text.startswith(f"rdmc: generation {number + 1}: TV limit {one.tv_limit:.3f}")
+    for number, (text, one) in enumerate(zip(lines, record.trials, strict=True)):
+        assert text.startswith(f"rdmc: trial {number + 1}: TV limit {one.tv_limit:.3f}")
     assert " -> " in lines[0] and lines[-1].endswith(record.stopped)
     spent = [int(re.search(r"([\d,]+) evaluations", text)[1].replace(",", "")) for text in lines]
     assert np.all(np.diff(spent) > 0) and spent[-1] < record.spent
-    # the generations are over before the first ensemble of the reported run
+    # the trials are over before the first ensemble of the reported run
     assert said.rindex("generation") < said.index("log Z")
 
 
@@ -88,8 +88,8 @@ def test_a_plan_foresees_what_the_run_then_needed(met):
     found = rj.forecast(jax.random.key(1), density, ORIGIN, data=GMM4_DATA, num_samples=2000)
     ahead = found.pilot.forecast
     record = met.plan.accuracy
-    used = record.generations[record.chosen]
-    # one ensemble is half of what the first generation is judged by
+    used = record.trials[record.chosen]
+    # one ensemble is half of what the first trial is judged by
     assert ahead.is_met
     assert 0.25 <= ahead.num_pool / used.num_pool <= 4
     assert 0.25 <= ahead.num_temperatures / used.num_temperatures <= 4

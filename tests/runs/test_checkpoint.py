@@ -32,7 +32,7 @@ def replace_or_die(*names):
         os.kill(os.getpid(), signal.SIGKILL)
     replace(*names)
 
-parts.os.replace = replace_or_die
+os.replace = replace_or_die
 cheap(600, num_replicates=2, checkpoint=sys.argv[1])
 """
 

@@ -96,7 +96,7 @@ def test_a_folder_of_an_older_format_is_refused(copy):
     record = json.loads((copy / "run.json").read_text())
     record["format"], record["density"] = 1, record["density"][:4]
     (copy / "run.json").write_text(json.dumps(record))
-    with pytest.raises(ValueError, match=r"changed since are the folder's format \(was 1, is 2\)"):
+    with pytest.raises(ValueError, match=r"changed since are the folder's format \(was 1, is 3\)"):
         cheap(**SIZE, checkpoint=copy)
 
 

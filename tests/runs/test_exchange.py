@@ -10,9 +10,10 @@ from rdmc_jax.pools.pilot import Pilot
 from rdmc_jax.pools.pool import known_points
 from rdmc_jax.runs.exchange import exchange_pools, joined_pool, missing_share
 from rdmc_jax.runs.run import run_plan
-from rdmc_jax.samplers.core import Plan, Preparation
+from rdmc_jax.draws.plan import Plan
+from rdmc_jax.samplers.core import Preparation, Recipe
 from rdmc_jax.samplers.finishes import annealed_finish
-from rdmc_jax.samplers.noised_pool import no_levels, noised_pool
+from rdmc_jax.samplers.noised_pool import noised_pool
 from rdmc_jax.samplers.sampler import rdmc
 from rdmc_jax.types import Evaluations
 
@@ -109,12 +110,12 @@ def two_sides(x):
 
 def test_a_run_is_right_if_one_replicate_saw_everything():
     restart = noised_pool(num_particles=256)
-    method = rdmc(restart, no_levels(), annealed_finish(num_temperatures=4, num_pilot=16))
-    plan = Plan(method, pilot_of_one_side, known_points(), 4, 1, "a test")
+    finish = annealed_finish(num_temperatures=4, num_pilot=16)
+    method = rdmc(restart, finish=finish, pool=known_points())
+    plan = Plan(Recipe(method, pilot_of_one_side), 4, "a test")
     for seed in (0, 3, 4):
         draws = run_plan(jax.random.key(seed), two_sides, jnp.zeros(1), 1024, plan)
-        exchanged_pools = len(draws.plan.exchanged_pools)
-        assert 0 < exchanged_pools < 4, "a seed must have replicates of both kinds"
+        assert 0 < len(draws.plan.exchanged_pools) < 4, "a seed must have replicates of both kinds"
         error = abs(draws.log_normalizer - np.log(6.0))
         assert error < 4 * draws.log_normalizer_error < 0.2
         # each replicate by itself, also those that saw one side only

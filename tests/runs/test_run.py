@@ -42,9 +42,9 @@ def test_as_many_draws_as_were_asked_for(num_replicates):
         plan = rj.plan(dim=2, num_samples=num_samples, num_replicates=num_replicates)
         shares = shares_of(num_samples, plan)
         assert sum(shares) == num_samples and len(shares) == plan.num_replicates
-        assert max(shares) <= plan.num_ensembles * plan.num_particles
+        assert max(shares) <= plan.recipe.num_ensembles * plan.num_particles
         # no more ensembles than equal shares need
-        assert plan.num_ensembles == -(-num_samples // plan.num_replicates) // -1000 * -1
+        assert plan.recipe.num_ensembles == -(-num_samples // plan.num_replicates) // -1000 * -1
 
 
 def test_the_last_replicate_takes_the_rest_if_its_ensembles_hold_it():

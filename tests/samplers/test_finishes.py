@@ -110,7 +110,7 @@ def test_identity_returns_the_point_and_the_density_with_its_jacobian():
     value = np.asarray(jax.vmap(TARGET.logdensity)(jnp.asarray(y)))
     np.testing.assert_allclose(end.log_weight, value + 2 * T, rtol=1e-5)
     assert end.num_evals.logdensity == 2 and end.num_evals.gradient == 0
-    assert identity_finish().needs_fixed_level and not identity_finish().needs_moments
+    assert identity_finish().needs_common_level and not identity_finish().needs_moments
 
 
 @pytest.mark.parametrize("finish", [gaussian_finish(), annealed_finish(num_temperatures=3)])

@@ -20,17 +20,13 @@ from rdmc_jax.samplers.noised_pool import (
 )
 
 
-def shifted_generator(rng_key, logdensity_fn, known):
-    return fixed_pool(-200.0)
-
-
 def restart(generator, num_temperatures=4, num_particles=32):
     return rj.rdmc(
-        rj.samplers.noised_pool(generator, num_particles=num_particles, threshold=8.0),
-        rj.samplers.no_levels(),
-        rj.samplers.annealed_finish(
+        rj.samplers.noised_pool(num_particles=num_particles, threshold=8.0),
+        finish=rj.samplers.annealed_finish(
             num_temperatures=num_temperatures, num_pilot=8, reference=rj.samplers.shrunk_covariance
         ),
+        pool=generator,
     )
 
 
@@ -102,9 +98,9 @@ def test_members_far_from_all_others_stop_no_particle_at_coarse_noise():
     dense = rng.normal(size=(600, 2)) + np.where(np.arange(600)[:, None] < 300, -8.0, 8.0)
     far = 30.0 * np.asarray([[1.0, -1.0], [-1.0, 1.0], [2.0, 0.0], [0.0, -2.0]])
     pool = pool_of(np.concatenate([dense, np.repeat(far, 10, axis=0)]))
-    start = rj.samplers.noised_pool(lambda key, fn, known: pool, num_particles=1000)
+    start = rj.samplers.noised_pool(num_particles=1000)
     drawn = start.sample(
-        jax.random.key(5), TARGET.logdensity, rj.diffusion.variance_exploding(), 0.0, KNOWN
+        jax.random.key(5), TARGET.logdensity, rj.diffusion.variance_exploding(), 0.0, pool
     )
     assert float(jnp.max(drawn.time)) <= LARGEST_NOISE[0]
     is_far = jnp.min(jnp.linalg.norm(drawn.x[:, None] - far[None], axis=2), axis=1) < 10.0
@@ -113,10 +109,10 @@ def test_members_far_from_all_others_stop_no_particle_at_coarse_noise():
 
 @pytest.fixture(scope="module")
 def noised():
-    start = rj.samplers.noised_pool(fixed_generator, num_particles=2000, threshold=8.0)
+    start = rj.samplers.noised_pool(num_particles=2000, threshold=8.0)
     program = jax.jit(
         lambda key: start.sample(
-            key, TARGET.logdensity, rj.diffusion.variance_exploding(), 0.0, KNOWN
+            key, TARGET.logdensity, rj.diffusion.variance_exploding(), 0.0, fixed_pool()
         )
     )
     return program(jax.random.key(71))
@@ -133,11 +129,11 @@ def test_start_reports_the_pooled_moments_at_its_own_points(noised):
 
 
 def test_noise_has_the_variance_of_its_level():
-    # with a threshold above the pool's size all particles stop at the largest_noise level
-    start = rj.samplers.noised_pool(fixed_generator, num_particles=4000, threshold=1e9)
+    # with a threshold above the pool's size all particles stop at the coarsest level
+    start = rj.samplers.noised_pool(num_particles=4000, threshold=1e9)
     sample = jax.jit(
         lambda key: start.sample(
-            key, TARGET.logdensity, rj.diffusion.variance_exploding(), 0.0, KNOWN
+            key, TARGET.logdensity, rj.diffusion.variance_exploding(), 0.0, fixed_pool()
         )
     )
     drawn, pool = sample(jax.random.key(74)), fixed_pool()
@@ -169,13 +165,12 @@ def test_mean_weight_is_the_normalizer_for_a_pool_with_wrong_proportions():
 
 
 def test_weights_of_the_pool_need_no_normalization():
-    def sample(generator):
-        start = rj.samplers.noised_pool(generator, num_particles=16, threshold=8.0)
-        process = rj.diffusion.variance_exploding()
-        sample = jax.jit(lambda key: start.sample(key, TARGET.logdensity, process, 0.0, KNOWN))
-        return sample(jax.random.key(0))
-
-    one, other = sample(fixed_generator), sample(shifted_generator)
+    start = rj.samplers.noised_pool(num_particles=16, threshold=8.0)
+    process = rj.diffusion.variance_exploding()
+    sample = jax.jit(
+        lambda pool: start.sample(jax.random.key(0), TARGET.logdensity, process, 0.0, pool)
+    )
+    one, other = sample(fixed_pool()), sample(fixed_pool(-200.0))
     np.testing.assert_allclose(other.x, one.x, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(other.log_density, one.log_density, atol=1e-2)
 
@@ -197,14 +192,9 @@ def test_a_pool_that_knows_better_lets_particles_stop_at_coarser_noise():
     assert float(largest_noise(jnp.asarray(1.0))) == default
 
 
-def test_no_levels_needs_a_start_that_knows_its_moments():
-    method = rj.rdmc(
-        rj.samplers.gaussian_start(num_particles=4),
-        rj.samplers.no_levels(),
-        rj.samplers.gaussian_finish(),
-    )
-    with pytest.raises(ValueError, match="knows its moments"):
-        method(TARGET.logdensity).init(jnp.zeros(2), jax.random.key(0))
+def test_a_start_without_levels_of_its_own_needs_levels():
+    with pytest.raises(ValueError, match="gaussian_start needs levels"):
+        rj.rdmc(rj.samplers.gaussian_start(num_particles=4), finish=rj.samplers.gaussian_finish())
 
 
 def test_any_part_of_the_ensemble_is_like_the_whole():

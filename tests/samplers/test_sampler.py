@@ -145,10 +145,10 @@ def test_gaussian_start_knows_its_density():
 
 
 def test_identity_is_refused_behind_a_start_that_stops_adaptively():
-    start = rj.samplers.noised_pool(rj.pools.known_points(), num_particles=8)
+    start = rj.samplers.noised_pool(num_particles=8)
     with pytest.raises(ValueError, match="identity finish"):
-        rj.rdmc(start, rj.samplers.no_levels(), rj.samplers.identity_finish())
-    rj.rdmc(start, rj.samplers.no_levels(), rj.samplers.gaussian_finish())
+        rj.rdmc(start, finish=rj.samplers.identity_finish())
+    rj.rdmc(start, finish=rj.samplers.gaussian_finish())
 
 
 def test_init_without_a_key_is_refused():

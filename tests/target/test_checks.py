@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdmc_jax.target.checks import has_gradient
+from rdmc_jax.target.checks import any_has_gradient, has_gradient
 
 
 def smooth(x):
@@ -65,4 +65,4 @@ def test_one_of_many_data_sets_with_a_gradient_is_enough(is_rounded, expected):
     def fn(x, data):
         return jnp.where(data > 0, rounded(x), smooth(x))
 
-    assert has_gradient(fn, jnp.zeros(2), jnp.asarray(is_rounded), is_many=True) == expected
+    assert any_has_gradient(fn, jnp.zeros(2), jnp.asarray(is_rounded)) == expected

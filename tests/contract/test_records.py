@@ -1,4 +1,4 @@
-"""Equal calls give the same object, so that equal methods share compiled programs."""
+"""Records: equal settings are equal, print as code, and share compiled programs."""
 
 import pytest
 
@@ -40,21 +40,19 @@ def test_unequal_compositions_differ():
         rj.samplers.gaussian_finish,
         rj.estimators.from_last_level,
         rj.pools.known_points,
-        rj.samplers.no_levels,
         lambda: rj.samplers.annealed_finish(rj.kernels.hmc, num_temperatures=4),
         lambda: rj.estimators.importance(num_samples=12),
         lambda: rj.samplers.gaussian_start(num_particles=12),
         lambda: rj.samplers.langevin_start(
             rj.estimators.importance(), num_particles=4, num_steps=2, step_size=0.1
         ),
-        lambda: rj.samplers.noised_pool(rj.pools.union(rj.pools.known_points()), num_particles=12),
+        lambda: rj.samplers.noised_pool(num_particles=12),
         lambda: rj.diffusion.time_grid(4, horizon=2.0),
     ],
 )
-def test_equal_calls_give_the_identical_parts(make):
+def test_equal_calls_give_equal_parts(make):
     first, second = make(), make()
     assert first == second and hash(first) == hash(second)
-    assert first is second
 
 
 @pytest.mark.parametrize(
@@ -69,4 +67,4 @@ def test_equal_calls_give_the_identical_parts(make):
     ids=["defaults written out", "order of keywords"],
 )
 def test_the_way_of_writing_a_call_does_not_matter(calls):
-    assert calls[0]() is calls[1]()
+    assert calls[0]() == calls[1]()
