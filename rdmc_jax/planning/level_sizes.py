@@ -10,6 +10,7 @@ As for the restart, ensembles that decide something are thrown away, and the rep
 frozen sizes and fresh keys.
 """
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable
@@ -18,12 +19,13 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from ..diffusion.estimators import chains, importance
 from ..diffusion.estimators.batches import repeated
 from ..draws.plan import Accuracy, LevelTrial
 from ..montecarlo.weights import kl_bound, tv_limit
 from ..samplers.core import EnsembleResult, Preparation
 from ..samplers.sampler import Method, levels, rdmc
-from ..types import Process
+from ..types import Estimator, Process
 from .tolerance import MARGIN, ErrorTerm, RunFn, SearchResult, cheapest_factors, growth, trial_line
 
 WIDENED = 0.5
@@ -53,15 +55,37 @@ def first_sizes(method: Method) -> LevelSizes:
     return LevelSizes(times, (1,) * max(len(times), 1), 1, 1)
 
 
+def has_width(estimator: Estimator) -> bool:
+    """Whether `widened` can enlarge the estimator."""
+    return isinstance(estimator, importance | chains)
+
+
+def widened(estimator: Estimator, factor: int) -> Estimator:
+    """The estimator with ``factor`` times its inner samples at once, where they are a setting.
+
+    >>> widened(importance(num_samples=16), 4)
+    importance()
+    >>> widened(chains(num_chains=4), 2)
+    chains(num_chains=8, num_candidates=128)
+    """
+    if isinstance(estimator, importance):
+        return dataclasses.replace(estimator, num_samples=factor * estimator.num_samples)
+    if isinstance(estimator, chains):
+        return dataclasses.replace(
+            estimator,
+            num_chains=factor * estimator.num_chains,
+            num_candidates=factor * estimator.num_candidates,
+        )
+    return estimator
+
+
 def resized(method: Method, sizes: LevelSizes) -> Method:
     """The method with other sizes."""
     start, middle, finish = method
     if sizes.finer > 1 and finish.finer is not None:
         finish = finish.finer(sizes.finer)
     if middle.transition is not None:
-        estimator = middle.estimator
-        if sizes.wider > 1 and estimator.wider is not None:
-            estimator = estimator.wider(sizes.wider)
+        estimator = widened(middle.estimator, sizes.wider)
         if max(sizes.num_batches) > 1:
             estimator = repeated(estimator, sizes.num_batches)
         middle = levels(sizes.times, estimator, middle.transition, process=middle.process)
@@ -226,7 +250,7 @@ def _mends_by_width(method: Method, tried: Tried) -> bool:
     falls by more than the `WORKING` power of its factor.
     """
     estimator = method.levels.estimator
-    if tried[-1][1].num_levels < 1 or estimator.wider is None:
+    if tried[-1][1].num_levels < 1 or not has_width(estimator):
         return False
     is_width = False
     for (old, before), (new, after) in itertools.pairwise(tried):

@@ -90,7 +90,7 @@ def restart_generator(rung: RestartSizes) -> PoolGenerator:
             num_steps=rung.num_steps,
             target_acceptance=0.3,
         )
-        pool = union(known_points(), walks)
+        pool: PoolGenerator = union(known_points(), walks)
     else:
         chains = broad_chains(num_chains=rung.num_pool, num_steps=rung.num_steps)
         pool = union(known_points(), chains, tempered_smc(num_particles=rung.num_pool))
@@ -173,4 +173,4 @@ def published(
         initial_scale=start_scale,
     )
     grid = time_grid(num_levels, horizon=horizon)
-    return rdmc(start, levels(grid, estimator, exponential), identity_finish())
+    return rdmc(start, levels(grid, estimator, exponential()), identity_finish())

@@ -25,7 +25,6 @@ from ..montecarlo.resampling import systematic
 from ..pools.pool import known_points
 from ..types import (
     Array,
-    Estimator,
     Evaluations,
     Levels,
     LogDensityFn,
@@ -38,6 +37,7 @@ from ..types import (
     Start,
     StartDraws,
     memoised,
+    record,
 )
 
 NUM_NEIGHBOURHOODS = 64
@@ -315,14 +315,20 @@ def shrunk_covariance(moments: Moments, scale: Array) -> Array:
     return jnp.where(jnp.eye(dim, dtype=bool)[None], jax.vmap(jnp.diag)(variance), correlated)
 
 
-def _known_init(rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior) -> Any:
-    raise ValueError("no_levels() needs a start that knows its moments, such as noised_pool.")
+@record
+class _known_moments:
+    """The moments of the start, as an estimator whose state they are."""
 
+    def init(self, rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior) -> Any:
+        raise ValueError("no_levels() needs a start that knows its moments, such as noised_pool.")
 
-def _known_update(
-    rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior, state: Moments
-) -> tuple[Moments, Moments]:
-    return state, state
+    def update(
+        self, rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior, state: Moments
+    ) -> tuple[Moments, Moments]:
+        return state, state
+
+    def draw(self, rng_key: PRNGKey, state: Moments) -> Array:
+        return state.mean
 
 
 @memoised
@@ -331,5 +337,4 @@ def no_levels() -> Levels:
 
     The process is `variance_exploding`, by which `noised_pool` noises.
     """
-    known = Estimator(_known_init, _known_update, lambda rng_key, state: state.mean)
-    return Levels(variance_exploding(), (0.0,), known, None)
+    return Levels(variance_exploding(), (0.0,), _known_moments(), None)

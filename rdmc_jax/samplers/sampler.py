@@ -78,7 +78,7 @@ def bind_stages(
 ) -> Sampler:
     """The sampler of three stages on a density; see `rdmc`."""
     process, times, estimator, move = middle
-    transition = moment_matched if move is None else move  # None: there are no levels
+    transition = moment_matched() if move is None else move  # None: there are no levels
     num_levels = len(times) - 1
 
     def one_of(state: SamplerState) -> ArrayTree:
@@ -134,7 +134,8 @@ def bind_stages(
         unravel = bind(logdensity_fn, one_of(state), data).unravel
         x, t = ravel_ensemble(state.position), state.time
         s = jnp.full_like(t, jnp.asarray(times, t.dtype)[state.num_done + 1])
-        drawn = estimator.draw(draw_key, state.estimator)
+        needs_draw = getattr(transition, "needs_draw", False)
+        drawn = estimator.draw(draw_key, state.estimator) if needs_draw else None
         new_x, log_ratio = transition(move_key, process, x, t, s, moments, drawn)
         return _Moved(
             jax.vmap(unravel)(new_x),
@@ -237,7 +238,7 @@ def _info(
 def levels(
     times: tuple[float, ...],
     estimator: Estimator,
-    transition: Transition = moment_matched,
+    transition: Transition | None = None,
     *,
     process: Process | None = None,
 ) -> Levels:
@@ -246,7 +247,7 @@ def levels(
     Args:
         times: decreasing, noise to data, from a grid function.
         estimator: of the posterior moments.
-        transition: law of the next point.
+        transition: law of the next point; `moment_matched` by default.
         process: the noising process; Ornstein-Uhlenbeck by default.
 
     Returns:
@@ -261,6 +262,7 @@ def levels(
             "Make them with log_snr_grid or time_grid."
         )
     process = ornstein_uhlenbeck() if process is None else process
+    transition = moment_matched() if transition is None else transition
     return Levels(process, tuple(times), estimator, transition)
 
 
