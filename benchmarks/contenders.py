@@ -91,7 +91,7 @@ def composition(num_levels):
     return rj.rdmc(
         rj.samplers.gaussian_start(num_particles=1000),
         rj.samplers.levels(
-            rj.diffusion.log_snr_grid(num_levels), chains, rj.diffusion.moment_matched
+            rj.diffusion.log_snr_grid(num_levels), chains, rj.diffusion.moment_matched()
         ),
         rj.samplers.annealed_finish(num_temperatures=16),
     )

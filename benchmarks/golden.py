@@ -109,7 +109,7 @@ def composition() -> Any:
                 num_chains=4,
                 num_steps=2,
             ),
-            rdmc_jax.diffusion.moment_matched,
+            rdmc_jax.diffusion.moment_matched(),
         ),
         rdmc_jax.samplers.annealed_finish(num_temperatures=4),
     )

@@ -62,7 +62,7 @@ def warm_chains(num_particles=NUM_PARTICLES):
         rj.samplers.levels(
             rj.diffusion.log_snr_grid(32),
             rj.estimators.chains(rj.kernels.mala, num_chains=NUM_CHAINS, num_steps=2),
-            rj.diffusion.moment_matched,
+            rj.diffusion.moment_matched(),
         ),
         rj.samplers.annealed_finish(num_temperatures=16),
     )

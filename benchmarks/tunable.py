@@ -10,7 +10,7 @@ import optax
 
 import rdmc_jax as rj
 from rdmc_jax.samplers.sampler import bind_stages
-from rdmc_jax.types import Estimator, Levels
+from rdmc_jax.types import Estimator, Levels, record
 
 NUM_PARTICLES = 256
 RATE = 0.05
@@ -43,19 +43,27 @@ def log_snr_of(parameters):
     return parameters["low"] + jnp.append(0.0, jnp.cumsum(parameters["increment"]))
 
 
-def stretched(estimator, log_variance):
+@record
+class stretched:
     """An estimator whose variance has a factor at each level."""
 
-    def init(rng_key, logdensity_fn, posterior):
-        return jnp.zeros((), jnp.int32), estimator.init(rng_key, logdensity_fn, posterior)
+    estimator: Estimator
+    log_variance: jax.Array
 
-    def update(rng_key, logdensity_fn, posterior, state):
+    def init(self, rng_key, logdensity_fn, posterior):
+        """State of the estimator at level 0."""
+        return jnp.zeros((), jnp.int32), self.estimator.init(rng_key, logdensity_fn, posterior)
+
+    def update(self, rng_key, logdensity_fn, posterior, state):
+        """Moments with the level's factor on their variance."""
         level, inner = state
-        moments, inner = estimator.update(rng_key, logdensity_fn, posterior, inner)
-        factor = jnp.exp(log_variance[level])
+        moments, inner = self.estimator.update(rng_key, logdensity_fn, posterior, inner)
+        factor = jnp.exp(self.log_variance[level])
         return moments._replace(variance=factor * moments.variance), (level + 1, inner)
 
-    return Estimator(init, update, lambda rng_key, state: estimator.draw(rng_key, state[1]))
+    def draw(self, rng_key, state):
+        """One inner sample per particle."""
+        return self.estimator.draw(rng_key, state[1])
 
 
 def run(rng_key, raw, *, logdensity_fn, dim, curvature, estimator, samples):
@@ -90,7 +98,7 @@ def run(rng_key, raw, *, logdensity_fn, dim, curvature, estimator, samples):
             step_size=lambda level: step[level],
         )
     middle = Levels(
-        PROCESS, times, stretched(inner, parameters["log_variance"]), rj.diffusion.moment_matched
+        PROCESS, times, stretched(inner, parameters["log_variance"]), rj.diffusion.moment_matched()
     )
     start = rj.samplers.gaussian_start(num_particles=NUM_PARTICLES)
     sampler = bind_stages(start, middle, rj.samplers.gaussian_finish(), logdensity_fn, None)

@@ -38,14 +38,20 @@ class Evaluations(NamedTuple):
         return cls(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
 
-class Process(NamedTuple):
-    """Noising process ``x_t = alpha(t) x_0 + sigma(t) z``; log-SNR ``log(alpha²/sigma²)``."""
+class Process(Protocol):
+    """Noising process ``x_t = alpha(t) x_0 + sigma(t) z``."""
 
-    alpha: Callable[[Array], Array]
-    sigma: Callable[[Array], Array]
-    log_snr: Callable[[Array], Array]
-    time: Callable[[Any], Any]
-    """Inverse of ``log_snr``; works on floats of the host, where grids are made."""
+    def alpha(self, t: Array, /) -> Array:
+        """What is left of the signal at time ``t``."""
+
+    def sigma(self, t: Array, /) -> Array:
+        """Standard deviation of the noise at time ``t``."""
+
+    def log_snr(self, t: Array, /) -> Array:
+        """Log signal-to-noise ratio ``log(alpha²/sigma²)`` at time ``t``."""
+
+    def time(self, log_snr_value: float, /) -> float:
+        """Inverse of ``log_snr``, on floats of the host, where grids are made."""
 
 
 class Posterior(NamedTuple):
@@ -80,17 +86,31 @@ KernelFactory = Callable[..., Any]
 """``(logdensity_fn, step_size) -> Kernel``: ours, or any of blackjax (with the rest bound)."""
 
 
-class Estimator(NamedTuple):
+class Estimator(Protocol):
     """Estimates the moments of the posteriors of a whole ensemble of particles."""
 
-    init: Callable[[PRNGKey, LogDensityFn, Posterior], Any]  # -> state
-    update: Callable[[PRNGKey, LogDensityFn, Posterior, Any], tuple[Moments, Any]]
-    draw: Callable[[PRNGKey, Any], Array]  # (num_particles, dim): one inner sample per particle
-    wider: Callable[[int], "Estimator"] | None = None  # with that many times the inner samples
+    def init(self, rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior, /) -> Any:
+        """State before the first level."""
+
+    def update(
+        self, rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior, state: Any, /
+    ) -> tuple[Moments, Any]:
+        """Moments of the posteriors of one level, and the state after it."""
+
+    def draw(self, rng_key: PRNGKey, state: Any, /) -> Array:
+        """One inner sample per particle, (num_particles, dim), of the level updated last.
+
+        It evaluates no density: the samples are those of the moments. Asked for by transitions
+        that need it only.
+        """
 
 
 class Transition(Protocol):
-    """Law of the next, cleaner point; returns it and ``log F - log B`` (None: no density)."""
+    """Law of the next, cleaner point.
+
+    A transition that moves by a draw of the posterior says so by ``needs_draw: ClassVar[bool] =
+    True`` and is then given one; the others are given None.
+    """
 
     def __call__(
         self,
@@ -100,9 +120,14 @@ class Transition(Protocol):
         t: Array,
         s: Array,
         moments: Moments,
-        posterior_draw: Array,
+        posterior_draw: Array | None = None,
+        /,
     ) -> tuple[Array, Array | None]:
-        """Move ``x`` of shape (num_particles, dim) from times ``t`` to ``s < t``."""
+        """Move ``x`` of shape (num_particles, dim) from times ``t`` to ``s < t``.
+
+        Returns:
+            The next points and ``log F - log B`` of shape (num_particles,); None: no density.
+        """
 
 
 class Pool(NamedTuple):
@@ -116,9 +141,14 @@ class Pool(NamedTuple):
     largest_useful_noise: Array  # () noise at which a restart may stop, as far as measured; or 0
 
 
-PoolGenerator = Callable[[PRNGKey, LogDensityFn, Pool], Pool]
-"""``(rng_key, logdensity_fn, known) -> Pool``; ``known`` is what the pilot and the user have, at
-least the example position. Evaluations of ``known`` are not counted again."""
+class PoolGenerator(Protocol):
+    """Makes a pool, once, before there is any draw."""
+
+    def __call__(self, rng_key: PRNGKey, logdensity_fn: LogDensityFn, known: Pool, /) -> Pool:
+        """Make the pool; ``known`` is what the pilot and the user have.
+
+        That is the example position at least. Its evaluations are not counted again.
+        """
 
 
 class StartDraws(NamedTuple):
@@ -253,39 +283,112 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+NUM_SHOWN = 6
+"""Members of a tuple of numbers that ``print`` shows; `repr` shows all."""
+
+
 @dataclass_transform(frozen_default=True)
 def record(cls: type[T]) -> type[T]:
-    """A frozen dataclass that prints as the call that makes it, with what differs from defaults.
+    """Make a class a frozen dataclass: its fields are the settings, its methods do the work.
 
-    Parts of methods are such records: their fields are the settings, their methods do the work.
-    Equal settings are equal records, so they share compiled programs, and `dataclasses.replace`
-    changes one setting. They are named like the call, in lower case, so that they print as code.
+    `repr` is the call that makes the object, without what is at its default: functions and
+    classes are their names, so no address is in it, and a method is described by its `repr`.
+    ``print`` shortens long grids. `dataclasses.replace` changes settings.
+
+    Objects are equal, and hash alike, if they are of one class and their fields have equal values
+    of equal types, for 1 and 1.0 need not make the same program. So equal settings share compiled
+    programs. A field that cannot be hashed (an array, a list) is equal to itself only.
+
+    Args:
+        cls: class with annotated fields; positional ones first, then ``_: KW_ONLY``. What it
+            defines of ``__init__`` and ``__repr__`` is kept.
+
+    Returns:
+        The class.
 
     >>> @record
-    ... class walk:
-    ...     step_size: float
-    ...     num_steps: int = 2
-    >>> walk(0.5, 2), walk(0.5) == walk(step_size=0.5)
-    (walk(step_size=0.5), True)
+    ... class smoother:
+    ...     width: float = 1.0
+    ...     weight: Callable = max
+    >>> smoother(2.0), smoother(weight=functools.partial(min, key=abs))
+    (smoother(2.0), smoother(weight=partial(min, key=abs)))
+    >>> smoother(1.0) == smoother() == dataclasses.replace(smoother(2.0), width=1.0)
+    True
+    >>> smoother(1) == smoother()
+    False
     """
-    made = dataclasses.dataclass(frozen=True, repr=False)(cls)
-    type.__setattr__(made, "__repr__", _as_code)
-    return made
+
+    def settings(self: Any) -> tuple[Any, ...]:
+        return tuple(_comparable(getattr(self, one.name)) for one in dataclasses.fields(self))
+
+    def equal(self: Any, other: object) -> bool:
+        if other.__class__ is not self.__class__:
+            return NotImplemented
+        return settings(self) == settings(other)
+
+    def hashed(self: Any) -> int:
+        return hash((self.__class__, settings(self)))
+
+    methods: dict[str, Any] = {"__eq__": equal, "__hash__": hashed}
+    if "__repr__" not in vars(cls):
+        methods["__repr__"] = lambda self: _call(self, None)
+        methods["__str__"] = lambda self: _call(self, NUM_SHOWN)
+    for name, method in methods.items():
+        setattr(cls, name, method)
+    return dataclasses.dataclass(frozen=True, repr=False, eq=False)(cls)
 
 
-def _as_code(one: Any) -> str:
-    shown = []
-    for field in dataclasses.fields(one):
-        value, default = getattr(one, field.name), field.default
-        if field.default_factory is not dataclasses.MISSING:
-            default = field.default_factory()
-        if default is dataclasses.MISSING or value != default:
-            shown.append(f"{field.name}={_shown(value)}")
-    return f"{type(one).__name__}({', '.join(shown)})"
+def _comparable(value: Any) -> tuple[type, Any]:
+    """A value with its type; one that cannot be hashed stands for itself by its identity."""
+    try:
+        hash(value)
+    except TypeError:
+        return type(value), id(value)
+    return type(value), value
 
 
-def _shown(value: Any) -> str:
-    return getattr(value, "__name__", None) or repr(value)
+def _call(made: Any, num_shown: int | None) -> str:
+    """The call that makes a record, without defaults."""
+    written, is_positional = [], True
+    for one in dataclasses.fields(made):
+        value = getattr(made, one.name)
+        if _comparable(value) == _comparable(one.default):
+            is_positional = False  # what follows an omitted one is written by its name
+            continue
+        is_positional = is_positional and not one.kw_only
+        text = as_code(value, num_shown)
+        written.append(text if is_positional else f"{one.name}={text}")
+    return f"{type(made).__name__}({', '.join(written)})"
+
+
+def as_code(value: Any, num_shown: int | None = None) -> str:
+    """A setting as code: named objects by their names, records by the call that makes them.
+
+    Args:
+        value: what a field of a `record` holds.
+        num_shown: members at most that are shown of tuples of numbers; None for all.
+
+    >>> as_code((0.5, functools.partial(max, key=abs), len))
+    '(0.5, partial(max, key=abs), len)'
+    >>> as_code((4.0, 3.0, 2.0, 1.0, 0.0), num_shown=3)
+    '(4.0, 3.0, ..., 0.0)'
+    """
+
+    def inner(value: Any) -> str:
+        return as_code(value, num_shown)
+
+    if isinstance(value, functools.partial):
+        named = [f"{key}={inner(one)}" for key, one in value.keywords.items()]
+        return f"partial({', '.join([inner(value.func), *map(inner, value.args), *named])})"
+    if type(value) is tuple:
+        members = list(map(inner, value))
+        are_numbers = all(isinstance(one, int | float) for one in value)
+        if num_shown is not None and are_numbers and len(members) > num_shown:
+            members = [*members[: num_shown - 1], "...", members[-1]]
+        return f"({', '.join(members)}{',' if len(members) == 1 else ''})"
+    if dataclasses.is_dataclass(type(value)):
+        return repr(value) if num_shown is None else str(value)
+    return getattr(value, "__name__", repr(value)) if callable(value) else repr(value)
 
 
 def memoised(factory: Callable[P, T]) -> Callable[P, T]:

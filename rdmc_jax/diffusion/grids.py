@@ -1,10 +1,9 @@
 """Grids of times, ordered from noise to data, as static tuples of floats."""
 
-from ..types import Process, memoised
+from ..types import Process
 from .processes import ornstein_uhlenbeck
 
 
-@memoised
 def log_snr_grid(
     num_levels: int, *, low: float = -7.0, high: float = 7.0, process: Process | None = None
 ) -> tuple[float, ...]:
@@ -36,7 +35,6 @@ def log_snr_grid(
     return (*(process.time(low + step * k) for k in range(num_levels)), process.time(high))
 
 
-@memoised
 def time_grid(num_levels: int, *, horizon: float, end: float = 0.0) -> tuple[float, ...]:
     """Equally spaced times from ``horizon`` down to ``end``, the grid of the paper.
 

@@ -1,5 +1,6 @@
 """The denoising posterior ``q(x_0 | x_t)`` and the one place where means become scores."""
 
+import chex
 import jax.numpy as jnp
 
 from ..types import Array, LogDensityFn, Posterior, Process
@@ -23,6 +24,16 @@ def posterior_at(process: Process, x: Array, t: Array) -> Posterior:
     """
     alpha = process.alpha(t)
     return Posterior(center=x / as_column(alpha), scale=process.sigma(t) / alpha)
+
+
+def check_ensemble(posterior: Posterior) -> None:
+    """Check that there is one posterior per particle: center (num_particles, dim), scale alike.
+
+    Raises:
+        AssertionError: of `chex`, with the shapes; when the program is made, never when it runs.
+    """
+    chex.assert_rank([posterior.center, posterior.scale], [2, 1])
+    chex.assert_equal_shape_prefix([posterior.center, posterior.scale], 1)
 
 
 def log_tilt(posterior: Posterior, position: Array) -> Array:

@@ -5,18 +5,17 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from ..types import Array, Process, memoised
+from ..types import Array, Process, record
 
 
-@memoised
-def ornstein_uhlenbeck() -> Process:
+@record
+class ornstein_uhlenbeck:
     """Ornstein-Uhlenbeck process of the paper.
 
     ``alpha = exp(-t)``, ``sigma² = 1 - exp(-2t)``, log-SNR ``-log(exp(2t) - 1)``; its stationary
     law is N(0, I), so the target should be standardised.
 
-    Returns:
-        A `Process`; times are in units of the relaxation time of the mean.
+    A `Process`; times are in units of the relaxation time of the mean.
 
     >>> process = ornstein_uhlenbeck()
     >>> round(process.time(0.0), 6)  # equal parts of signal and noise: t = log(2)/2
@@ -25,26 +24,28 @@ def ornstein_uhlenbeck() -> Process:
     Reference: Huang et al. (2024), arXiv 2307.02037, Eq. (1).
     """
 
-    def log_snr(t: Array) -> Array:
+    def alpha(self, t: Array) -> Array:
+        """``exp(-t)``."""
+        return jnp.exp(-t)
+
+    def sigma(self, t: Array) -> Array:
+        """``√(1 - exp(-2t))``."""
+        return jnp.sqrt(-jnp.expm1(-2 * t))
+
+    def log_snr(self, t: Array) -> Array:
+        """``-log(exp(2t) - 1)``, without overflow."""
         return -2 * t - jnp.log(-jnp.expm1(-2 * t))
 
-    def time(log_snr_value: float) -> float:
-        # 0.5 log(1 + exp(-l)), written so that neither end overflows
+    def time(self, log_snr_value: float) -> float:
+        """``½ log(1 + exp(-l))``, written so that neither end overflows."""
         return 0.5 * (max(-log_snr_value, 0.0) + math.log1p(math.exp(-abs(log_snr_value))))
 
-    return Process(
-        alpha=lambda t: jnp.exp(-t),
-        sigma=lambda t: jnp.sqrt(-jnp.expm1(-2 * t)),
-        log_snr=log_snr,
-        time=time,
-    )
 
-
-@memoised
-def variance_exploding() -> Process:
+@record
+class variance_exploding:
     """Plain additive noise: ``alpha = 1``, ``sigma = t``, log-SNR ``-2 log t``.
 
-    Its times are standard deviations of the noise, in the units of the target. The process has
+    A `Process` whose times are standard deviations of the noise, in the units of the target. It has
     no stationary law: a `gaussian` start is right only up to the width of the target.
 
     >>> float(variance_exploding().sigma(jnp.asarray(3.0)))
@@ -52,12 +53,22 @@ def variance_exploding() -> Process:
 
     Reference: Song et al. (2021), arXiv 2011.13456, Section 3.4.
     """
-    return Process(
-        alpha=jnp.ones_like,
-        sigma=lambda t: t,
-        log_snr=lambda t: -2 * jnp.log(t),
-        time=lambda log_snr_value: math.exp(-0.5 * log_snr_value),
-    )
+
+    def alpha(self, t: Array) -> Array:
+        """One."""
+        return jnp.ones_like(t)
+
+    def sigma(self, t: Array) -> Array:
+        """``t`` itself."""
+        return t
+
+    def log_snr(self, t: Array) -> Array:
+        """``-2 log t``."""
+        return -2 * jnp.log(t)
+
+    def time(self, log_snr_value: float) -> float:
+        """``exp(-l/2)``."""
+        return math.exp(-0.5 * log_snr_value)
 
 
 class Bridge(NamedTuple):

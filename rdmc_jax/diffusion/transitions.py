@@ -6,10 +6,13 @@ the ancestral step, like the deterministic one, use the mean of the posterior on
 moment-matched one its variance too, the bridge a draw.
 """
 
+from typing import ClassVar
+
+import chex
 import jax
 import jax.numpy as jnp
 
-from ..types import Array, Moments, PRNGKey, Process
+from ..types import Array, Moments, PRNGKey, Process, record
 from .posterior import as_column, score_from_mean
 from .processes import Bridge, bridge_coefficients, ornstein_uhlenbeck
 
@@ -79,130 +82,186 @@ def _gaussian_step(
     return new, log_forward - log_normal(new, mean, jnp.broadcast_to(variance, x.shape))
 
 
-def moment_matched(
-    rng_key: PRNGKey,
-    process: Process,
-    x: Array,
-    t: Array,
-    s: Array,
-    moments: Moments,
-    posterior_draw: Array,
-) -> tuple[Array, Array]:
+def check_step(x: Array, t: Array, s: Array, moments: Moments) -> None:
+    """Check the shapes that a transition is given: (num_particles, dim) and (num_particles,).
+
+    Raises:
+        AssertionError: of `chex`, with the shapes; when the program is made, never when it runs.
+    """
+    chex.assert_rank([x, t, s], [2, 1, 1])
+    chex.assert_equal_shape([x, moments.mean])
+    chex.assert_equal_shape_prefix([x, t, s], 1)
+
+
+@record
+class moment_matched:
     """``N(c_x x + c_y m, v + c_y² V)``: first two moments of the true reverse kernel.
 
     The default. V is `predictive_variance`. Exact for a Gaussian target with exact moments.
 
-    Returns:
-        Next points (num_particles, dim) and ``log F - log B`` (num_particles,).
-
     Reference: Bao et al. (2022), arXiv 2201.06503, Theorem 1, for the optimal variance.
     """
-    bridge = bridge_coefficients(process, t, s)
-    scale = process.sigma(t) / process.alpha(t)
-    mean = as_column(bridge.weight_x) * x + as_column(bridge.weight_y) * moments.mean
-    spread = as_column(bridge.weight_y) ** 2 * predictive_variance(moments, scale)
-    return _gaussian_step(rng_key, x, bridge, mean, as_column(bridge.variance) + spread)
+
+    def __call__(
+        self,
+        rng_key: PRNGKey,
+        process: Process,
+        x: Array,
+        t: Array,
+        s: Array,
+        moments: Moments,
+        posterior_draw: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """Move from times ``t`` to ``s``.
+
+        Returns:
+            Next points (num_particles, dim) and ``log F - log B`` (num_particles,).
+        """
+        check_step(x, t, s, moments)
+        bridge = bridge_coefficients(process, t, s)
+        scale = process.sigma(t) / process.alpha(t)
+        mean = as_column(bridge.weight_x) * x + as_column(bridge.weight_y) * moments.mean
+        spread = as_column(bridge.weight_y) ** 2 * predictive_variance(moments, scale)
+        return _gaussian_step(rng_key, x, bridge, mean, as_column(bridge.variance) + spread)
 
 
-def ancestral(
-    rng_key: PRNGKey,
-    process: Process,
-    x: Array,
-    t: Array,
-    s: Array,
-    moments: Moments,
-    posterior_draw: Array,
-) -> tuple[Array, Array]:
+@record
+class ancestral:
     """``N(c_x x + c_y m, v)``: the bridge with the mean in the place of x_0.
 
     Too narrow by ``c_y² V``: its weights degenerate on coarse grids, use `moment_matched`.
 
-    Returns:
-        Next points (num_particles, dim) and ``log F - log B`` (num_particles,).
-
     Reference: Ho et al. (2020), arXiv 2006.11239, Eq. (6)-(7).
     """
-    bridge = bridge_coefficients(process, t, s)
-    mean = as_column(bridge.weight_x) * x + as_column(bridge.weight_y) * moments.mean
-    variance = jnp.broadcast_to(as_column(bridge.variance), x.shape)
-    return _gaussian_step(rng_key, x, bridge, mean, variance)
+
+    def __call__(
+        self,
+        rng_key: PRNGKey,
+        process: Process,
+        x: Array,
+        t: Array,
+        s: Array,
+        moments: Moments,
+        posterior_draw: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """Move from times ``t`` to ``s``.
+
+        Returns:
+            Next points (num_particles, dim) and ``log F - log B`` (num_particles,).
+        """
+        check_step(x, t, s, moments)
+        bridge = bridge_coefficients(process, t, s)
+        mean = as_column(bridge.weight_x) * x + as_column(bridge.weight_y) * moments.mean
+        variance = jnp.broadcast_to(as_column(bridge.variance), x.shape)
+        return _gaussian_step(rng_key, x, bridge, mean, variance)
 
 
-def exponential(
-    rng_key: PRNGKey,
-    process: Process,
-    x: Array,
-    t: Array,
-    s: Array,
-    moments: Moments,
-    posterior_draw: Array,
-) -> tuple[Array, Array]:
+@record
+class exponential:
     """``x_s = e^η x + 2(e^η - 1) score + √(e^{2η} - 1) ξ``, ``η = t - s``: the paper's step.
 
     The reverse Ornstein-Uhlenbeck equation with the score frozen over the step.
 
-    Returns:
-        Next points (num_particles, dim) and ``log F - log B`` (num_particles,).
-
-    Raises:
-        ValueError: for any other process, whose reverse equation is another one.
-
     Reference: Huang et al. (2024), arXiv 2307.02037, Algorithm 1, step 6.
     """
-    if process is not ornstein_uhlenbeck():
-        raise ValueError(
-            "exponential is the step of the Ornstein-Uhlenbeck process, but the levels use "
-            "another one. Take ornstein_uhlenbeck(), or moment_matched for any process."
-        )
-    eta = t - s
-    score = score_from_mean(process, x, t, moments.mean)
-    mean = as_column(jnp.exp(eta)) * x + 2 * as_column(jnp.expm1(eta)) * score
-    variance = jnp.broadcast_to(as_column(jnp.expm1(2 * eta)), x.shape)
-    return _gaussian_step(rng_key, x, bridge_coefficients(process, t, s), mean, variance)
+
+    def __call__(
+        self,
+        rng_key: PRNGKey,
+        process: Process,
+        x: Array,
+        t: Array,
+        s: Array,
+        moments: Moments,
+        posterior_draw: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """Move from times ``t`` to ``s``.
+
+        Returns:
+            Next points (num_particles, dim) and ``log F - log B`` (num_particles,).
+
+        Raises:
+            ValueError: for any other process, whose reverse equation is another one.
+        """
+        check_step(x, t, s, moments)
+        if process != ornstein_uhlenbeck():
+            raise ValueError(
+                "exponential is the step of the Ornstein-Uhlenbeck process, but the levels use "
+                "another one. Take ornstein_uhlenbeck(), or moment_matched() for any process."
+            )
+        eta = t - s
+        score = score_from_mean(process, x, t, moments.mean)
+        mean = as_column(jnp.exp(eta)) * x + 2 * as_column(jnp.expm1(eta)) * score
+        variance = jnp.broadcast_to(as_column(jnp.expm1(2 * eta)), x.shape)
+        return _gaussian_step(rng_key, x, bridge_coefficients(process, t, s), mean, variance)
 
 
-def bridge(
-    rng_key: PRNGKey,
-    process: Process,
-    x: Array,
-    t: Array,
-    s: Array,
-    moments: Moments,
-    posterior_draw: Array,
-) -> tuple[Array, None]:
+@record
+class bridge:
     """``N(c_x x + c_y y, v)`` with y a posterior draw: the exact reverse kernel if y is exact.
 
     No discretisation error at any step length, but no usable weight: given y it has huge or
     infinite variance, so none is reported. Its weighted form is the annealed finish.
 
-    Returns:
-        Next points (num_particles, dim) and None.
-
     Reference: Huang et al. (2024), arXiv 2405.16387, for the reverse transition kernel.
     """
-    weights = bridge_coefficients(process, t, s)
-    mean = as_column(weights.weight_x) * x + as_column(weights.weight_y) * posterior_draw
-    noise = jax.random.normal(rng_key, x.shape, x.dtype)
-    return mean + as_column(jnp.sqrt(weights.variance)) * noise, None
+
+    needs_draw: ClassVar[bool] = True
+
+    def __call__(
+        self,
+        rng_key: PRNGKey,
+        process: Process,
+        x: Array,
+        t: Array,
+        s: Array,
+        moments: Moments,
+        posterior_draw: Array | None = None,
+    ) -> tuple[Array, None]:
+        """Move from times ``t`` to ``s``.
+
+        Returns:
+            Next points (num_particles, dim) and None.
+
+        Raises:
+            ValueError: without a draw, of shape (num_particles, dim).
+        """
+        check_step(x, t, s, moments)
+        if posterior_draw is None:
+            raise ValueError("bridge moves by a draw of the posterior: pass posterior_draw.")
+        chex.assert_equal_shape([x, posterior_draw])
+        weights = bridge_coefficients(process, t, s)
+        mean = as_column(weights.weight_x) * x + as_column(weights.weight_y) * posterior_draw
+        noise = jax.random.normal(rng_key, x.shape, x.dtype)
+        return mean + as_column(jnp.sqrt(weights.variance)) * noise, None
 
 
-def ddim(
-    rng_key: PRNGKey,
-    process: Process,
-    x: Array,
-    t: Array,
-    s: Array,
-    moments: Moments,
-    posterior_draw: Array,
-) -> tuple[Array, None]:
+@record
+class ddim:
     """``x_s = α_s m + σ_s (x - α_t m)/σ_t``: deterministic, right in the marginals only.
 
     Has no path weight. Not for certified draws.
 
-    Returns:
-        Next points (num_particles, dim) and None.
-
     Reference: Song, Meng, Ermon (2021), arXiv 2010.02502, Eq. (12) with σ = 0.
     """
-    noise = (x - as_column(process.alpha(t)) * moments.mean) / as_column(process.sigma(t))
-    return as_column(process.alpha(s)) * moments.mean + as_column(process.sigma(s)) * noise, None
+
+    def __call__(
+        self,
+        rng_key: PRNGKey,
+        process: Process,
+        x: Array,
+        t: Array,
+        s: Array,
+        moments: Moments,
+        posterior_draw: Array | None = None,
+    ) -> tuple[Array, None]:
+        """Move from times ``t`` to ``s``.
+
+        Returns:
+            Next points (num_particles, dim) and None.
+        """
+        check_step(x, t, s, moments)
+        noise = (x - as_column(process.alpha(t)) * moments.mean) / as_column(process.sigma(t))
+        return as_column(process.alpha(s)) * moments.mean + as_column(
+            process.sigma(s)
+        ) * noise, None

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..samplers.core import Plan
+from ..draws.plan import Plan
 from ..samplers.methods import NUM_PARTICLES, RestartSizes
 from .defaults import ensemble_evals
 from .restart_sizes import MAX_SIZE, MAX_TEMPERATURES

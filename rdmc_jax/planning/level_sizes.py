@@ -13,15 +13,17 @@ frozen sizes and fresh keys.
 import dataclasses
 import itertools
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
+from ..diffusion.estimators import chains, importance
 from ..diffusion.estimators.batches import repeated
 from ..draws.plan import LevelTrial
 from ..montecarlo.weights import kl_bound, tv_limit
 from ..samplers.core import EnsembleResult, Preparation
+from ..samplers.finishes import annealed_finish
 from ..samplers.sampler import levels, rdmc
 from ..types import Estimator, Method, Process
 from .tolerance import MARGIN, ErrorTerm, RunFn, cheapest_factors, growth, spent_on
@@ -53,34 +55,42 @@ def first_sizes(method: Method) -> LevelSizes:
     return LevelSizes(times, (1,) * max(len(times), 1), 1, 1)
 
 
+def has_width(estimator: Estimator) -> bool:
+    """Whether `widened` can enlarge the estimator."""
+    return isinstance(estimator, importance | chains)
+
+
+def widened(estimator: Estimator, factor: int) -> Estimator:
+    """The estimator with ``factor`` times its inner samples at once, where they are a setting.
+
+    >>> widened(importance(num_samples=16), 4)
+    importance()
+    >>> widened(chains(num_chains=4), 2)
+    chains(num_chains=8, num_candidates=128)
+    """
+    if isinstance(estimator, importance):
+        return dataclasses.replace(estimator, num_samples=factor * estimator.num_samples)
+    if isinstance(estimator, chains):
+        return dataclasses.replace(
+            estimator,
+            num_chains=factor * estimator.num_chains,
+            num_candidates=factor * estimator.num_candidates,
+        )
+    return estimator
+
+
 def resized(method: Method, sizes: LevelSizes) -> Method:
     """The method with other sizes."""
     finish, middle = method.finish, method.levels
-    if sizes.finer > 1 and hasattr(finish, "num_temperatures"):
-        finish = _multiplied(finish, sizes.finer)
+    if sizes.finer > 1 and isinstance(finish, annealed_finish):
+        count = sizes.finer * finish.num_temperatures
+        finish = dataclasses.replace(finish, num_temperatures=count)
     if middle is not None:
-        estimator = middle.estimator
-        if sizes.wider > 1:
-            estimator = _multiplied(estimator, sizes.wider)
+        estimator = widened(middle.estimator, sizes.wider)
         if max(sizes.num_batches) > 1:
             estimator = repeated(estimator, sizes.num_batches)
         middle = levels(sizes.times, estimator, middle.transition, process=middle.process)
     return rdmc(method.start, middle, finish, pool=method.pool)
-
-
-COUNTS = ("num_samples", "num_chains", "num_candidates", "num_temperatures")
-"""Fields of estimators and finishes of which more make the estimate better."""
-
-
-def can_widen(estimator: Estimator) -> bool:
-    """Whether an estimator has inner samples, or chains, of which there can be more."""
-    return any(hasattr(estimator, name) for name in COUNTS)
-
-
-def _multiplied(part: Any, factor: int) -> Any:
-    """A finish or an estimator with ``factor`` times its temperatures, samples or chains."""
-    counts = {name: factor * getattr(part, name) for name in COUNTS if hasattr(part, name)}
-    return dataclasses.replace(part, **counts)
 
 
 def allocate_batches(cost: np.ndarray, allowed: float) -> tuple[int, ...]:
@@ -106,8 +116,7 @@ def with_more_levels(method: Method, now: LevelSizes, factor: int) -> LevelSizes
     """Levels, and steps of the finish, ``factor`` for each one now."""
     if factor == 1:
         return now
-    can_anneal = hasattr(method.finish, "num_temperatures")
-    finer = factor * now.finer if can_anneal else now.finer
+    finer = factor * now.finer if isinstance(method.finish, annealed_finish) else now.finer
     if method.levels is None or now.num_levels < 1:
         return now._replace(finer=finer)
     widened = WIDENED * np.log2(factor)
@@ -243,7 +252,7 @@ def _mends_by_width(method: Method, tried: Tried) -> bool:
     """
     if method.levels is None or tried[-1][1].num_levels < 1:
         return False
-    if not can_widen(method.levels.estimator):
+    if not has_width(method.levels.estimator):
         return False
     is_width = False
     for (old, before), (new, after) in itertools.pairwise(tried):

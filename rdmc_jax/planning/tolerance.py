@@ -15,6 +15,7 @@ import numpy as np
 
 from ..draws.plan import Accuracy, LevelTrial, Trial
 from ..samplers.core import EnsembleResult, Preparation
+from ..samplers.finishes import annealed_finish
 from ..types import Method
 
 MARGIN = 0.9
@@ -53,7 +54,7 @@ def check_growing(method: Method) -> None:
     Raises:
         ValueError: if it has neither levels nor a finish with temperatures.
     """
-    if method.levels is None and not hasattr(method.finish, "num_temperatures"):
+    if method.levels is None and not isinstance(method.finish, annealed_finish):
         raise ValueError(
             "tolerance makes levels, inner samples and temperatures more, but this method has "
             "neither levels nor an annealed finish. Add one of them, or leave tolerance out."

@@ -9,6 +9,7 @@ pool. Without: tempering from a reference of all scales at once.
 
 import math
 from collections.abc import Callable
+from dataclasses import KW_ONLY
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +19,7 @@ from ..montecarlo.kernels import mala, random_walk
 from ..montecarlo.resampling import systematic
 from ..montecarlo.tilted import Tilted, adapted, retarget, tilted_logdensity
 from ..target.flat import from_standard, log_det, standardised, to_standard
-from ..types import Array, Evaluations, LogDensityFn, PRNGKey, memoised
+from ..types import Array, Evaluations, LogDensityFn, PRNGKey, record
 from .curvature import average_factor, products_per_point
 from .mode_search import (
     NUM_EXPLAINING,
@@ -66,16 +67,8 @@ PilotFn = Callable[[PRNGKey, LogDensityFn, Array, Array | None], Pilot]
 guess of shape (dim,) that may be far off, points that the user knows, (num_known, dim), or None."""
 
 
-@memoised
-def climbing_pilot(
-    *,
-    num_rounds: int = 3,
-    num_starts: int = 64,
-    num_climbs: int = 16,
-    num_candidates: int = 128,
-    num_chains: int = 256,
-    num_steps: int = 48,
-) -> PilotFn:
+@record
+class climbing_pilot:
     """Location, scale and first points of a target, by Newton steps and short chains.
 
     Args:
@@ -88,35 +81,45 @@ def climbing_pilot(
         num_chains: chains, the number of points returned.
         num_steps: MALA steps of each.
 
-    Returns:
-        A `PilotFn`. Modes that no climb and no chain met are not in what it finds.
+    A `PilotFn`. Modes that no climb and no chain met are not in what it finds.
     """
 
-    def pilot(
-        rng_key: PRNGKey, logdensity_fn: LogDensityFn, position: Array, known: Array | None
+    _: KW_ONLY
+    num_rounds: int = 3
+    num_starts: int = 64
+    num_climbs: int = 16
+    num_candidates: int = 128
+    num_chains: int = 256
+    num_steps: int = 48
+
+    def __call__(
+        self, rng_key: PRNGKey, logdensity_fn: LogDensityFn, position: Array, known: Array | None
     ) -> Pilot:
+        """Find location, scale and points; the arguments are those of a `PilotFn`."""
         dim, dtype = position.shape[0], position.dtype
         look_key, start_key, round_key, choose_key, chain_key = jax.random.split(rng_key, 5)
         first = local_gaussian(logdensity_fn, position, look_key)
         # a flat spot has no curvature to measure a length by: the size of the position is a guess
         guess = jnp.where(first.deviation < 1e10, first.deviation, 1 + jnp.abs(position))
-        reach = 2.0 ** jnp.linspace(-1.0, 12.0, num_starts, dtype=dtype)
-        noise = jax.random.normal(start_key, (num_starts, dim), dtype)
+        reach = 2.0 ** jnp.linspace(-1.0, 12.0, self.num_starts, dtype=dtype)
+        noise = jax.random.normal(start_key, (self.num_starts, dim), dtype)
         offsets = (reach[:, None] * guess[None, :] * noise).at[0].set(0.0)
         starts = jax.vmap(lambda offset: supported_point(logdensity_fn, position, offset))(offsets)
         if known is not None:
             # all join the pool, but climbing is dear: a thinned set of them will do
-            thinned = known[:: -(-2 * known.shape[0] // num_starts)].astype(dtype)
+            thinned = known[:: -(-2 * known.shape[0] // self.num_starts)].astype(dtype)
             starts = starts.at[-thinned.shape[0] :].set(thinned)
-        kept = jnp.asarray(sorted({min(s, num_climbs) - 1 for s in SNAPSHOTS} | {num_climbs - 1}))
-        num_continued = int(CONTINUED * num_starts)
+        kept = jnp.asarray(
+            sorted({min(s, self.num_climbs) - 1 for s in SNAPSHOTS} | {self.num_climbs - 1})
+        )
+        num_continued = int(CONTINUED * self.num_starts)
 
         def one_round(starts: Array, step: Any) -> tuple[Array, tuple[LocalGaussian, Array]]:
             key, is_last = step
             climb_key, best_key, order_key, new_key = jax.random.split(key, 4)
-            keys = jax.random.split(climb_key, num_starts)
+            keys = jax.random.split(climb_key, self.num_starts)
             seen, bad = jax.lax.map(
-                lambda one: newton_ascent(logdensity_fn, one[0], one[1], num_climbs),
+                lambda one: newton_ascent(logdensity_fn, one[0], one[1], self.num_climbs),
                 (starts, keys),
                 batch_size=max(1, SIDE_BY_SIDE // products_per_point(dim)),
             )
@@ -124,7 +127,7 @@ def climbing_pilot(
                 lambda leaf: jnp.take(leaf, kept, axis=1).reshape(-1, *leaf.shape[2:]), seen
             )
             met = clip_widths(met)
-            chosen = systematic(best_key, log_rank(met), num_starts)
+            chosen = systematic(best_key, log_rank(met), self.num_starts)
             chosen = jax.random.permutation(order_key, chosen)
             best, width = met.x[chosen], met.deviation[chosen]
             new, missed = jax.lax.cond(
@@ -135,39 +138,33 @@ def climbing_pilot(
                     logdensity_fn,
                     best,
                     width,
-                    num_new=num_starts - num_continued,
-                    num_candidates=affordable(num_candidates, dim),
+                    num_new=self.num_starts - num_continued,
+                    num_candidates=affordable(self.num_candidates, dim),
                 ),
             )
             starts = jnp.concatenate([best[:num_continued], new])
             return starts, (met, jnp.sum(bad) + missed)
 
-        is_last = jnp.arange(num_rounds) == num_rounds - 1
-        rounds = (jax.random.split(round_key, num_rounds), is_last)
+        is_last = jnp.arange(self.num_rounds) == self.num_rounds - 1
+        rounds = (jax.random.split(round_key, self.num_rounds), is_last)
         _, (met, bad) = jax.lax.scan(one_round, starts, rounds)
         met = clip_widths(jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), met))
         begin = jax.tree.map(
-            lambda leaf: leaf[systematic(choose_key, log_rank(met), num_chains)], met
+            lambda leaf: leaf[systematic(choose_key, log_rank(met), self.num_chains)], met
         )
         # curvature says how wide modes are; their geometric mean, because widths span decades
         width = _geometric_mean(begin.deviation)
         shape = width if begin.covariance is None else average_factor(begin.covariance, width)
-        points, logdensity, chain_bad = _spread(chain_key, logdensity_fn, begin, shape, num_steps)
+        points, logdensity, chain_bad = _spread(
+            chain_key, logdensity_fn, begin, shape, self.num_steps
+        )
         location = jnp.mean(points, axis=0)
         scale = deviation_of(points)
         scale = jnp.where(scale > 0, scale, jnp.median(begin.deviation, axis=0))
         # no wider than what the chains, who know more than one point's curvature, spread over
         narrower = _geometric_mean(jnp.minimum(begin.deviation, 3 * scale[None, :])) / width
         shape = shape * (narrower if shape.ndim == 1 else narrower[:, None])
-        evals = pilot_evaluations(
-            dim,
-            num_rounds=num_rounds,
-            num_starts=num_starts,
-            num_climbs=num_climbs,
-            num_candidates=num_candidates,
-            num_chains=num_chains,
-            num_steps=num_steps,
-        )
+        evals = self.evaluations(dim)
         return Pilot(
             location,
             scale,
@@ -178,31 +175,19 @@ def climbing_pilot(
             jnp.sum(bad) + chain_bad,
         )
 
-    return pilot
-
-
-def pilot_evaluations(
-    dim: int,
-    *,
-    num_rounds: int,
-    num_starts: int,
-    num_climbs: int,
-    num_candidates: int,
-    num_chains: int,
-    num_steps: int,
-) -> Evaluations:
-    """Evaluations that `climbing_pilot` of these sizes makes; they are known beforehand."""
-    moves = num_chains * (num_steps + 1)
-    densities, gradients = evaluations_per_climb(dim)
-    climbs = num_rounds * num_starts * num_climbs
-    num_new = num_starts - int(CONTINUED * num_starts)
-    searches = num_rounds - 1
-    placed = num_starts * NUM_SHRINKS
-    tried = affordable(num_candidates, dim)
-    placed += searches * evaluations_of_search(num_new, tried, num_starts, gradients)
-    looks = searches * min(num_starts, NUM_EXPLAINING) * (gradients - 1)
-    moves += gradients  # the first look at the position
-    return Evaluations(climbs * densities + moves + placed, climbs * gradients + moves + looks)
+    def evaluations(self, dim: int) -> Evaluations:
+        """Evaluations that it makes in ``dim`` dimensions; they are known beforehand."""
+        moves = self.num_chains * (self.num_steps + 1)
+        densities, gradients = evaluations_per_climb(dim)
+        climbs = self.num_rounds * self.num_starts * self.num_climbs
+        num_new = self.num_starts - int(CONTINUED * self.num_starts)
+        searches = self.num_rounds - 1
+        placed = self.num_starts * NUM_SHRINKS
+        tried = affordable(self.num_candidates, dim)
+        placed += searches * evaluations_of_search(num_new, tried, self.num_starts, gradients)
+        looks = searches * min(self.num_starts, NUM_EXPLAINING) * (gradients - 1)
+        moves += gradients  # the first look at the position
+        return Evaluations(climbs * densities + moves + placed, climbs * gradients + moves + looks)
 
 
 def _geometric_mean(deviation: Array) -> Array:
@@ -295,8 +280,8 @@ def _width(points: Array, scale: Array) -> Array:
     return scale * jnp.minimum(near / filled, 1.0)
 
 
-@memoised
-def gradient_free_pilot(*, num_particles: int = 1024, num_steps: int = 6) -> PilotFn:
+@record
+class gradient_free_pilot:
     """Location, scale and first points from density values alone.
 
     Adaptive tempered sequential Monte Carlo with random walks, from a mixture of Gaussians around
@@ -306,25 +291,29 @@ def gradient_free_pilot(*, num_particles: int = 1024, num_steps: int = 6) -> Pil
         num_particles: particles, the number of points returned.
         num_steps: random-walk steps per temperature.
 
-    Returns:
-        A `PilotFn`. Up to about ten dimensions; where there is a gradient, `climbing_pilot` sees
-        far more.
+    A `PilotFn`. Up to about ten dimensions; where there is a gradient, `climbing_pilot` sees far
+    more.
     """
-    options = Tempering(random_walk, 0.3, num_steps, 100, 3)
 
-    def pilot(
-        rng_key: PRNGKey, logdensity_fn: LogDensityFn, position: Array, known: Array | None
+    _: KW_ONLY
+    num_particles: int = 1024
+    num_steps: int = 6
+
+    def __call__(
+        self, rng_key: PRNGKey, logdensity_fn: LogDensityFn, position: Array, known: Array | None
     ) -> Pilot:
+        """Find location, scale and points; the arguments are those of a `PilotFn`."""
+        options = Tempering(random_walk, 0.3, self.num_steps, 100, 3)
         octave_key, noise_key, temper_key = jax.random.split(rng_key, 3)
         dim, dtype = position.shape[0], position.dtype
         unit = 1 + jnp.abs(position)
-        octave = jax.random.randint(octave_key, (num_particles,), LOW_OCTAVE, HIGH_OCTAVE + 1)
-        noise = jax.random.normal(noise_key, (num_particles, dim), dtype)
+        octave = jax.random.randint(octave_key, (self.num_particles,), LOW_OCTAVE, HIGH_OCTAVE + 1)
+        noise = jax.random.normal(noise_key, (self.num_particles, dim), dtype)
         offsets = 2.0 ** octave.astype(dtype)[:, None] * noise
         x = (position[None, :] + unit[None, :] * offsets).at[0].set(position)
         if known is not None:
             # no draws of the reference, but tempering sees that the target is higher there
-            thinned = known[:: -(-2 * known.shape[0] // num_particles)].astype(dtype)
+            thinned = known[:: -(-2 * known.shape[0] // self.num_particles)].astype(dtype)
             x = x.at[-thinned.shape[0] :].set(thinned)
 
         def log_reference(y: Array) -> Array:
@@ -335,5 +324,3 @@ def gradient_free_pilot(*, num_particles: int = 1024, num_steps: int = 6) -> Pil
         scale = jnp.where(scale > 0, scale, unit)
         width = _width(state.position, scale)
         return Pilot(location, scale, width, state.position, state.logdensity, evals, bad)
-
-    return pilot

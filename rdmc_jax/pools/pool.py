@@ -4,6 +4,7 @@ A pool is fixed before it is used, so weights that are computed with it are exac
 What no pool member saw stays unseen: unions of unlike generators guard against that.
 """
 
+from dataclasses import KW_ONLY
 from typing import Any
 
 import jax
@@ -11,7 +12,16 @@ import jax.numpy as jnp
 
 from ..montecarlo.kernels import mala
 from ..montecarlo.tilted import adapted
-from ..types import Array, Evaluations, LogDensityFn, Pool, PoolGenerator, PRNGKey, memoised
+from ..types import (
+    Array,
+    Evaluations,
+    LogDensityFn,
+    Pool,
+    PoolGenerator,
+    PRNGKey,
+    as_code,
+    record,
+)
 
 
 def deviation_of(points: Array) -> Array:
@@ -79,37 +89,40 @@ def pool_of(
     return pool._replace(num_evals=num_evals, num_nonfinite=num_nonfinite)
 
 
-@memoised
-def broad_chains(
-    *, num_chains: int, num_steps: int = 100, factor: float = 2.0, first_step: float = 0.05
-) -> PoolGenerator:
+@record
+class broad_chains:
     """Ends of MALA chains from a broad Gaussian start, each with its own step size.
 
-    Finds the modes whose basins the broad start touches, in the proportions of the basins.
+    A `PoolGenerator`: finds the modes whose basins the broad start touches, in the proportions of
+    the basins.
 
     Args:
         num_chains: number of chains, the pool's size.
         num_steps: steps of each; ``num_steps + 1`` evaluations.
         factor: breadth of the start over the spread of the known points.
         first_step: first step size; adapted per chain to acceptance 0.57.
-
-    Returns:
-        A `PoolGenerator`.
     """
 
-    def generate(rng_key: PRNGKey, logdensity_fn: LogDensityFn, known: Pool) -> Pool:
+    _: KW_ONLY
+    num_chains: int
+    num_steps: int = 100
+    factor: float = 2.0
+    first_step: float = 0.05
+
+    def __call__(self, rng_key: PRNGKey, logdensity_fn: LogDensityFn, known: Pool) -> Pool:
+        """Make the pool; the arguments are those of a `PoolGenerator`."""
         dim, dtype = known.position.shape[1], known.position.dtype
         start_key, scan_key = jax.random.split(rng_key)
-        center, breadth = spread(known, factor)
+        center, breadth = spread(known, self.factor)
         x = center[None, :] + breadth[None, :] * jax.random.normal(
-            start_key, (num_chains, dim), dtype
+            start_key, (self.num_chains, dim), dtype
         )
         state = jax.vmap(mala(logdensity_fn, 1.0).init)(x)
-        step_size = jnp.full((num_chains,), first_step, dtype)
+        step_size = jnp.full((self.num_chains,), self.first_step, dtype)
 
         def body(carry: Any, key: PRNGKey) -> Any:
             state, step_size = carry
-            keys = jax.random.split(key, num_chains)
+            keys = jax.random.split(key, self.num_chains)
             state, info = jax.vmap(lambda h, k, s: mala(logdensity_fn, h).step(k, s))(
                 step_size, keys, state
             )
@@ -117,45 +130,51 @@ def broad_chains(
             return (state, step_size), jnp.sum(info.num_nonfinite)
 
         first_bad = jnp.sum(~jnp.isfinite(state.logdensity), dtype=jnp.int32)
-        keys = jax.random.split(scan_key, num_steps)
+        keys = jax.random.split(scan_key, self.num_steps)
         (state, _), bad = jax.lax.scan(body, (state, step_size), keys)
-        count = jnp.asarray(num_chains * (num_steps + 1), jnp.int32)
+        count = jnp.asarray(self.num_chains * (self.num_steps + 1), jnp.int32)
         evals = Evaluations(count, count)
         return pool_of(state.position, state.logdensity, evals, first_bad + jnp.sum(bad))
 
-    return generate
 
-
-@memoised
-def known_points() -> PoolGenerator:
+@record
+class known_points:
     """The points that the pilot or the user already has, with their weights, at no cost.
 
-    Returns:
-        A `PoolGenerator`.
+    A `PoolGenerator`.
     """
 
-    def generate(rng_key: PRNGKey, logdensity_fn: LogDensityFn, known: Pool) -> Pool:
+    def __call__(self, rng_key: PRNGKey, logdensity_fn: LogDensityFn, known: Pool) -> Pool:
+        """Make the pool; the arguments are those of a `PoolGenerator`."""
         return as_known(known)
 
-    return generate
 
-
-@memoised
-def union(*generators: PoolGenerator) -> PoolGenerator:
+@record
+class union:
     """All points of several pools, which see different things; each keeps its weights.
 
     Each generator numbers its points (``source``), so that a run can tell what which of them saw.
 
     Args:
-        generators: pool generators.
+        generators: pool generators, each an argument of its own.
 
-    Returns:
-        A `PoolGenerator`.
+    A `PoolGenerator` itself.
     """
 
-    def generate(rng_key: PRNGKey, logdensity_fn: LogDensityFn, known: Pool) -> Pool:
-        keys = jax.random.split(rng_key, len(generators))
-        pools = [one(key, logdensity_fn, known) for one, key in zip(generators, keys, strict=True)]
+    generators: tuple[PoolGenerator, ...]
+
+    def __init__(self, *generators: PoolGenerator) -> None:
+        object.__setattr__(self, "generators", generators)
+
+    def __repr__(self) -> str:
+        return f"union({', '.join(map(as_code, self.generators))})"
+
+    def __call__(self, rng_key: PRNGKey, logdensity_fn: LogDensityFn, known: Pool) -> Pool:
+        """Make the pool; the arguments are those of a `PoolGenerator`."""
+        keys = jax.random.split(rng_key, len(self.generators))
+        pools = [
+            one(key, logdensity_fn, known) for one, key in zip(self.generators, keys, strict=True)
+        ]
         return Pool(
             jnp.concatenate([pool.position for pool in pools]),
             jnp.concatenate([pool.log_weight for pool in pools]),
@@ -164,5 +183,3 @@ def union(*generators: PoolGenerator) -> PoolGenerator:
             jnp.concatenate([jnp.full_like(pool.source, k) for k, pool in enumerate(pools)]),
             jnp.zeros((), pools[0].position.dtype),
         )
-
-    return generate

@@ -1,6 +1,7 @@
 """A pool from adaptive tempered sequential Monte Carlo."""
 
 from collections.abc import Callable
+from dataclasses import KW_ONLY
 from typing import Any, NamedTuple
 
 import jax
@@ -23,9 +24,8 @@ from ..types import (
     KernelFactory,
     LogDensityFn,
     Pool,
-    PoolGenerator,
     PRNGKey,
-    memoised,
+    record,
 )
 from .pool import pool_of, spread
 
@@ -151,17 +151,8 @@ def temper(
     return end.state, end.num_evals, end.num_nonfinite
 
 
-@memoised
-def tempered_smc(
-    kernel: KernelFactory = mala,
-    *,
-    num_particles: int,
-    num_steps: int = 4,
-    factor: float = 2.0,
-    target_acceptance: float = 0.57,
-    max_rounds: int = 100,
-    num_cold_rounds: int = 3,
-) -> PoolGenerator:
+@record
+class tempered_smc:
     """Adaptive tempered sequential Monte Carlo from a broad Gaussian.
 
     Temperatures are chosen so that each reweighting keeps half of the effective sample size;
@@ -177,18 +168,33 @@ def tempered_smc(
         max_rounds: temperatures at most; what has not cooled by then is used as it is.
         num_cold_rounds: rounds on the target itself.
 
-    Returns:
-        A `PoolGenerator`.
+    A `PoolGenerator`.
 
     Reference: Del Moral, Doucet, Jasra (2012), Stat. Comput. 22, Section 3.
     """
-    options = Tempering(kernel, target_acceptance, num_steps, max_rounds, num_cold_rounds)
 
-    def generate(rng_key: PRNGKey, logdensity_fn: LogDensityFn, known: Pool) -> Pool:
+    kernel: KernelFactory = mala
+    _: KW_ONLY
+    num_particles: int
+    num_steps: int = 4
+    factor: float = 2.0
+    target_acceptance: float = 0.57
+    max_rounds: int = 100
+    num_cold_rounds: int = 3
+
+    def __call__(self, rng_key: PRNGKey, logdensity_fn: LogDensityFn, known: Pool) -> Pool:
+        """Make the pool; the arguments are those of a `PoolGenerator`."""
+        options = Tempering(
+            self.kernel,
+            self.target_acceptance,
+            self.num_steps,
+            self.max_rounds,
+            self.num_cold_rounds,
+        )
         dim, dtype = known.position.shape[1], known.position.dtype
-        center, breadth = spread(known, factor)
+        center, breadth = spread(known, self.factor)
         start_key, loop_key = jax.random.split(rng_key)
-        noise = jax.random.normal(start_key, (num_particles, dim), dtype)
+        noise = jax.random.normal(start_key, (self.num_particles, dim), dtype)
         x = center[None, :] + breadth[None, :] * noise
 
         def broad(y: Array) -> Array:
@@ -196,5 +202,3 @@ def tempered_smc(
 
         state, evals, bad = temper(loop_key, logdensity_fn, x, broad, options)
         return pool_of(state.position, state.logdensity, evals, bad)
-
-    return generate

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..montecarlo.weights import relative_weights, weight_ess
-from ..planning.defaults import choose_sizes, default_pilot
+from ..planning.defaults import default_pilot
 from ..planning.defaults import plan as make_plan
 from ..planning.forecast import NUM_POINTS, Foresight, Measurement, PilotMeasured, extrapolated
 from ..planning.restart_sizes import measured
@@ -27,7 +27,7 @@ from ..target.checks import as_count, checked_target, typed_key
 from ..target.flat import bind, dimension, ravel_ensemble, standardised, to_standard
 from ..types import Array, ArrayTree, LogDensityFn, PRNGKey
 from .checkpoint import nowhere
-from .run import DISCARDED, bound_programs, check_prepared, pilot_shape
+from .run import bound_programs, check_prepared, prepare_key, trial_key
 
 
 @functools.partial(jax.jit, static_argnames="logdensity_fn")
@@ -112,20 +112,11 @@ def forecast(
         has_gradient=can_climb,
         has_tolerance=True,
     )
-    rung, _ = choose_sizes(
-        dim,
-        num_samples,
-        static.num_replicates,
-        max_evals,
-        can_climb,
-        num_discarded=static.num_replicates,
-    )
-    # keys as of the first replicate of a run
-    replicate_key = jax.random.fold_in(key, 0)
-    prepare_key = jax.random.fold_in(replicate_key, 0)
-    run_key = jax.random.fold_in(jax.random.fold_in(replicate_key, DISCARDED), 0)
+    rung = static.sizes
+    assert rung is not None
+    run_key = trial_key(key, 0, 0)
     programs = bound_programs(logdensity_fn, position, data, known, mesh=None, store=nowhere)
-    prepared = programs.prepare("", prepare_key, pilot_shape(static))
+    prepared = programs.prepare("", prepare_key(key, 0), static.recipe)
     check_prepared(prepared)
     method = duplicated_restart(rung, 1, rung.num_temperatures)
     result = programs.ensembles([""], run_key[None], prepared, method)[0]
@@ -163,7 +154,7 @@ def forecast(
         num_pool=num_pool,
         num_prepared=prepared_evals,
         num_replicates=static.num_replicates,
-        num_ensembles=static.num_ensembles,
+        num_ensembles=static.recipe.num_ensembles,
         num_samples=num_samples,
         max_evals=max_evals,
     )

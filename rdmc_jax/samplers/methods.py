@@ -170,4 +170,4 @@ def published(
         initial_scale=start_scale,
     )
     grid = time_grid(num_levels, horizon=horizon)
-    return rdmc(start, levels(grid, estimator, exponential), identity_finish())
+    return rdmc(start, levels(grid, estimator, exponential()), identity_finish())

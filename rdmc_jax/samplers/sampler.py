@@ -6,7 +6,6 @@ constant exactly, for any estimator inside the levels: the laws of all that is r
 stand in the proposal and in the extended target alike, and cancel.
 """
 
-import dataclasses
 import itertools
 from dataclasses import KW_ONLY
 from typing import Any, NamedTuple
@@ -142,7 +141,8 @@ def bound(method: Method, logdensity_fn: LogDensityFn, data: Any) -> Sampler:
         unravel = bind(logdensity_fn, one_of(state), data).unravel
         x, t = ravel_ensemble(state.position), state.time
         s = jnp.full_like(t, jnp.asarray(middle.times, t.dtype)[state.num_done + 1])
-        drawn = middle.estimator.draw(draw_key, state.estimator)
+        needs_draw = getattr(middle.transition, "needs_draw", False)
+        drawn = middle.estimator.draw(draw_key, state.estimator) if needs_draw else None
         new_x, log_ratio = middle.transition(move_key, process, x, t, s, moments, drawn)
         return _Moved(
             jax.vmap(unravel)(new_x),
@@ -259,9 +259,9 @@ class levels:
 
     times: tuple[float, ...]
     estimator: Estimator
-    transition: Transition = moment_matched
+    transition: Transition = moment_matched()
     _: KW_ONLY
-    process: Process = dataclasses.field(default_factory=ornstein_uhlenbeck)
+    process: Process = ornstein_uhlenbeck()
 
     def __post_init__(self) -> None:
         times = self.times
@@ -313,7 +313,7 @@ class rdmc:
 
     start: Start
     levels: Levels | None = None
-    finish: Finish = dataclasses.field(default_factory=annealed_finish)
+    finish: Finish = annealed_finish()
     _: KW_ONLY
     pool: PoolGenerator | None = None
 

@@ -62,7 +62,7 @@ def test_mean_weight_is_the_normalizer(estimator, finish):
     assert_mean(ratio, 1.0, errors=3.0)
 
 
-@pytest.mark.parametrize("transition", [rj.diffusion.exponential, rj.diffusion.ancestral])
+@pytest.mark.parametrize("transition", [rj.diffusion.exponential(), rj.diffusion.ancestral()])
 def test_mean_weight_is_the_normalizer_for_every_transition_with_a_density(transition):
     times = rj.diffusion.log_snr_grid(12, low=-2.0, high=1.0)
     method = rj.rdmc(
@@ -133,7 +133,7 @@ def test_bridge_with_exact_draws_reproduces_a_gaussian_on_two_levels():
         rj.samplers.levels(
             rj.diffusion.log_snr_grid(2, low=-12.0, high=8.0),
             exact_estimator(GAUSSIAN),
-            rj.diffusion.bridge,
+            rj.diffusion.bridge(),
         ),
         rj.samplers.gaussian_finish(),
     )

@@ -17,7 +17,7 @@ COMPOSED = rj.rdmc(
         rj.estimators.chains(
             rj.kernels.mala, begin=rj.estimators.from_all_particles(), num_chains=4, num_steps=2
         ),
-        rj.diffusion.moment_matched,
+        rj.diffusion.moment_matched(),
     ),
     rj.samplers.annealed_finish(num_temperatures=4),
 )

@@ -10,7 +10,7 @@ def make_method():
         rj.kernels.mala, num_chains=4, num_steps=3, begin=rj.estimators.from_importance()
     )
     stages = rj.samplers.levels(
-        rj.diffusion.log_snr_grid(5, low=-2.0), estimator, rj.diffusion.ancestral
+        rj.diffusion.log_snr_grid(5, low=-2.0), estimator, rj.diffusion.ancestral()
     )
     return rj.rdmc(
         rj.samplers.gaussian_start(num_particles=8),

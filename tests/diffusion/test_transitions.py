@@ -25,7 +25,7 @@ OU = ornstein_uhlenbeck()
 TARGET = Gaussian((0.7, -1.5), (0.2, 2.5))
 NUM_PARTICLES = 20000
 KEY = jax.random.key(3)
-WEIGHTED = [exponential, ancestral, moment_matched]
+WEIGHTED = [exponential(), ancestral(), moment_matched()]
 
 
 def times(t, num_particles):
@@ -60,7 +60,7 @@ def law(transition, x, t, s):
     noise = draw(transition, zero, zero)
     alpha_ratio2 = np.exp(-2 * (t - s))
     ancestral_variance = (1 - alpha_ratio2) * (1 - np.exp(-2 * s)) / (1 - np.exp(-2 * t))
-    unit = draw(ancestral, zero, zero) / np.sqrt(ancestral_variance)
+    unit = draw(ancestral(), zero, zero) / np.sqrt(ancestral_variance)
     return np.asarray(draw(transition, x, mean) - noise), np.asarray(noise / unit)
 
 
@@ -68,7 +68,7 @@ def test_exponential_is_the_step_of_the_paper():
     t, s, size = 0.9, 0.65, NUM_PARTICLES
     eta = 0.25
     x, mean = jnp.full((size, 1), 0.4), jnp.full((size, 1), -0.8)
-    new, log_ratio = exponential(
+    new, log_ratio = exponential()(
         KEY, OU, x, times(t, size), times(s, size), moments_of(mean, jnp.ones(())), mean
     )
     score = (np.exp(-t) * -0.8 - 0.4) / (1 - np.exp(-2 * t))
@@ -87,8 +87,8 @@ def test_ancestral_is_the_bridge_with_the_mean_in_place_of_the_draw():
     t, s, size = 0.9, 0.4, NUM_PARTICLES
     x, mean = jnp.full((size, 1), 0.4), jnp.full((size, 1), -0.8)
     arguments = (KEY, OU, x, times(t, size), times(s, size), moments_of(mean, jnp.ones(())), mean)
-    new, _ = ancestral(*arguments)
-    np.testing.assert_allclose(new, bridge(*arguments)[0], rtol=1e-5, atol=1e-6)
+    new, _ = ancestral()(*arguments)
+    np.testing.assert_allclose(new, bridge()(*arguments)[0], rtol=1e-5, atol=1e-6)
     variance_t, variance_s = 1 - np.exp(-2 * t), 1 - np.exp(-2 * s)
     forward = 1 - np.exp(-2 * (t - s))
     expected = (np.exp(s - t) * variance_s * 0.4 + np.exp(-s) * forward * -0.8) / variance_t
@@ -114,13 +114,13 @@ def test_weighted_transitions_agree_to_first_order_in_the_step():
 def test_moment_matched_is_the_exact_reverse_kernel_of_a_gaussian(process):
     t, s = 1.1, 0.2
     x = TARGET.noised_sample(jax.random.key(1), process, t, 500)
-    new, log_ratio = step(moment_matched, x, t, s, process=process)
+    new, log_ratio = step(moment_matched(), x, t, s, process=process)
     # detailed balance: log F(x|y) - log B(y|x) = log p_t(x) - log p_s(y), for every pair
     balance = TARGET.noised_logdensity(process, x, t) - TARGET.noised_logdensity(process, new, s)
     np.testing.assert_allclose(log_ratio, balance, atol=1e-4)
 
 
-@pytest.mark.parametrize("transition", [moment_matched, bridge])
+@pytest.mark.parametrize("transition", [moment_matched(), bridge()])
 def test_marginals_of_a_gaussian_are_exact_in_one_long_step(transition):
     t, s = 1.5, 0.1
     x = TARGET.noised_sample(jax.random.key(2), OU, t, NUM_PARTICLES)
@@ -131,7 +131,7 @@ def test_marginals_of_a_gaussian_are_exact_in_one_long_step(transition):
     assert_mean(np.prod(new - mean, axis=1), 0.0)
 
 
-@pytest.mark.parametrize("transition", [moment_matched, bridge])
+@pytest.mark.parametrize("transition", [moment_matched(), bridge()])
 def test_step_to_noise_free_time_draws_the_target(transition):
     x = TARGET.noised_sample(jax.random.key(4), OU, 0.8, NUM_PARTICLES)
     new = np.asarray(step(transition, x, 0.8, 0.0)[0], float)
@@ -139,7 +139,7 @@ def test_step_to_noise_free_time_draws_the_target(transition):
     assert_mean((new - np.asarray(TARGET.mean)) ** 2, TARGET.variance)
 
 
-@pytest.mark.parametrize("transition", [bridge, ddim])
+@pytest.mark.parametrize("transition", [bridge(), ddim()])
 def test_transitions_without_a_density_report_no_weight(transition):
     assert step(transition, jnp.ones((2, 2)), 0.5, 0.3)[1] is None
 
@@ -150,7 +150,7 @@ def test_ddim_keeps_the_marginals_of_a_gaussian_up_to_second_order():
     with jax.enable_x64(True):
         mean_t, variance_t = (np.asarray(a) for a in TARGET.noised(OU, t))
         x = jnp.asarray(mean_t + np.asarray([[0.0, 0.0], [1.0, 1.0]]) * np.sqrt(variance_t))
-        low, high = np.asarray(step(ddim, x, t, s)[0])
+        low, high = np.asarray(step(ddim(), x, t, s)[0])
         mean_s, variance_s = (np.asarray(a) for a in TARGET.noised(OU, s))
         alpha, sigma = np.exp([-t, -s]), np.sqrt(-np.expm1([-2 * t, -2 * s]))
     np.testing.assert_allclose(low, mean_s, rtol=1e-12)
@@ -180,7 +180,23 @@ def test_predictive_variance_survives_moments_that_are_worth_nothing():
 
 def test_exponential_refuses_other_processes():
     with pytest.raises(ValueError, match="Ornstein-Uhlenbeck"):
-        step(exponential, jnp.ones((2, 2)), 0.5, 0.3, process=variance_exploding())
+        step(exponential(), jnp.ones((2, 2)), 0.5, 0.3, process=variance_exploding())
+
+
+def test_only_the_bridge_asks_for_a_draw():
+    assert bridge().needs_draw
+    for transition in (*WEIGHTED, ddim()):
+        assert not getattr(transition, "needs_draw", False)
+    x, t = jnp.ones((2, 2)), times(0.5, 2)
+    with pytest.raises(ValueError, match="posterior_draw"):
+        bridge()(KEY, OU, x, t, t / 2, moments_of(x, jnp.ones(())))
+
+
+@pytest.mark.parametrize("shapes", [((2,), (2,)), ((2, 3), ()), ((2, 3), (3,))])
+def test_wrong_shapes_are_refused_before_anything_runs(shapes):
+    x, t = (jnp.ones(shape) for shape in shapes)
+    with pytest.raises(AssertionError, match=r"shape|rank"):
+        moment_matched()(KEY, OU, x, t, t / 2, moments_of(jnp.ones((2, 3)), jnp.ones(())))
 
 
 def test_tweedie_turns_the_exponential_mean_into_the_score():
@@ -188,7 +204,7 @@ def test_tweedie_turns_the_exponential_mean_into_the_score():
     x = jnp.asarray([[0.3, -0.8]])
     with jax.enable_x64(True):
         x = x.astype(jnp.float64)
-        mean, _ = law(exponential, x, 0.5, 0.5 - 1e-4)
+        mean, _ = law(exponential(), x, 0.5, 0.5 - 1e-4)
         posterior = posterior_at(OU, x, times(0.5, 1))
         exact, _ = TARGET.posterior(posterior.center, posterior.scale)
         score = score_from_mean(OU, x, times(0.5, 1), exact)

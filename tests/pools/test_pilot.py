@@ -15,7 +15,7 @@ from rdmc_jax.pools.curvature import (
     squared_length,
 )
 from rdmc_jax.pools.mode_search import log_explained, propose_starts
-from rdmc_jax.pools.pilot import climbing_pilot, gradient_free_pilot, pilot_evaluations
+from rdmc_jax.pools.pilot import climbing_pilot, gradient_free_pilot
 from rdmc_jax.problems.curved import shells
 from rdmc_jax.problems.mixtures import gaussian_rotated, unequal_mixture
 from rdmc_jax.target.flat import flatten
@@ -61,7 +61,7 @@ def test_points_come_with_their_density_in_the_coordinates_of_the_user(found):
 
 
 def test_the_cost_is_known_beforehand(found):
-    counted = pilot_evaluations(3, **SIZE)
+    counted = climbing_pilot(**SIZE).evaluations(3)
     assert tuple(map(int, found.num_evals)) == tuple(counted)
     climbs = 1 + 2 * 32 * 8  # each a gradient and three Hessian products; then 128 chains
     looks = 32 * 3

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from targets import pool_of
 
+from rdmc_jax.draws.plan import Plan
 from rdmc_jax.pools.pilot import Pilot
 from rdmc_jax.pools.pool import known_points
 from rdmc_jax.runs.exchange import exchange_pools, joined_pool, missing_share
 from rdmc_jax.runs.run import run_plan
-from rdmc_jax.draws.plan import Plan
 from rdmc_jax.samplers.core import Preparation, Recipe
 from rdmc_jax.samplers.finishes import annealed_finish
 from rdmc_jax.samplers.noised_pool import noised_pool

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 from targets import assert_mean, moments_of, normalizer_estimates, pool_of
-from wrong_pools import KNOWN, NUM_POINTS, TARGET, fixed_generator, fixed_pool
+from wrong_pools import NUM_POINTS, TARGET, fixed_generator, fixed_pool
 
 import rdmc_jax as rj
 from rdmc_jax.diffusion.kde import pooled_covariance, pooled_moments

@@ -77,9 +77,9 @@ def test_info_tells_levels_and_evaluations(history):
 @pytest.mark.parametrize(
     ("transition", "num_levels", "slack"),
     [
-        (rj.diffusion.exponential, 160, 0.03),
-        (rj.diffusion.moment_matched, 8, 0.0),
-        (rj.diffusion.bridge, 8, 0.0),
+        (rj.diffusion.exponential(), 160, 0.03),
+        (rj.diffusion.moment_matched(), 8, 0.0),
+        (rj.diffusion.bridge(), 8, 0.0),
     ],
 )
 def test_unweighted_draws_have_the_variance_of_the_target(transition, num_levels, slack):

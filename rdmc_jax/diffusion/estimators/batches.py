@@ -1,5 +1,6 @@
 """Estimators made of estimators: one for each particle, batches until an error is met, so many."""
 
+from dataclasses import KW_ONLY
 from typing import Any, NamedTuple
 
 import jax
@@ -13,9 +14,9 @@ from ...types import (
     Moments,
     Posterior,
     PRNGKey,
-    memoised,
+    record,
 )
-from ..posterior import as_column
+from ..posterior import as_column, check_ensemble
 
 
 def total_over_particles(moments: Moments) -> Moments:
@@ -24,41 +25,41 @@ def total_over_particles(moments: Moments) -> Moments:
     return moments._replace(num_evals=evals, num_nonfinite=jnp.sum(moments.num_nonfinite))
 
 
-@memoised
-def independent(one_particle: Estimator) -> Estimator:
+@record
+class independent:
     """Run a one-particle estimator on every particle, each with its own randomness.
 
     Args:
-        one_particle: its functions see a `Posterior` with center (dim,) and scale (), return
+        one_particle: its methods see a `Posterior` with center (dim,) and scale (), return
             moments without the leading axis, and a draw of shape (dim,).
 
-    Returns:
-        An `Estimator` of the ensemble; evaluations and non-finite values are summed over it.
+    An `Estimator` of the ensemble; evaluations and non-finite values are summed over it.
     """
 
-    def split(rng_key: PRNGKey, posterior: Posterior) -> Array:
-        return jax.random.split(rng_key, posterior.center.shape[0])
+    one_particle: Estimator
 
-    def init(rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior) -> object:
-        keys = split(rng_key, posterior)
-        return jax.vmap(lambda key, one: one_particle.init(key, logdensity_fn, one))(
+    def init(self, rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior) -> Any:
+        """Each particle's own state."""
+        keys = jax.random.split(rng_key, posterior.center.shape[0])
+        return jax.vmap(lambda key, one: self.one_particle.init(key, logdensity_fn, one))(
             keys, posterior
         )
 
     def update(
-        rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior, state: object
-    ) -> tuple[Moments, object]:
-        keys = split(rng_key, posterior)
+        self, rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior, state: Any
+    ) -> tuple[Moments, Any]:
+        """Moments and states of all particles."""
+        check_ensemble(posterior)
+        keys = jax.random.split(rng_key, posterior.center.shape[0])
         moments, state = jax.vmap(
-            lambda key, one, old: one_particle.update(key, logdensity_fn, one, old)
+            lambda key, one, old: self.one_particle.update(key, logdensity_fn, one, old)
         )(keys, posterior, state)
         return total_over_particles(moments), state
 
-    def draw(rng_key: PRNGKey, state: object) -> Array:
+    def draw(self, rng_key: PRNGKey, state: Any) -> Array:
+        """One inner sample per particle."""
         num_particles = jax.tree.leaves(state)[0].shape[0]
-        return jax.vmap(one_particle.draw)(jax.random.split(rng_key, num_particles), state)
-
-    return Estimator(init, update, draw)
+        return jax.vmap(self.one_particle.draw)(jax.random.split(rng_key, num_particles), state)
 
 
 def relative_errors(moments: Moments) -> Array:
@@ -118,10 +119,8 @@ def merged_moments(a: Moments, b: Moments, num_batches: Array) -> Moments:
     )
 
 
-@memoised
-def adaptive(
-    estimator: Estimator, *, relative_error: float = 0.1, max_batches: int = 16
-) -> Estimator:
+@record
+class adaptive:
     """Update an estimator again and again until every particle's mean is accurate enough.
 
     Batches are merged until ``√mean_i(se_i²/V_i) ≤ relative_error`` for all particles, or there are
@@ -136,9 +135,8 @@ def adaptive(
             about 100 effective samples.
         max_batches: bound on the batches of one level.
 
-    Returns:
-        An `Estimator`. Its schedules by level, if it has any, count batches. It cannot be
-        differentiated backwards (`jax.lax.while_loop`).
+    An `Estimator`. Its schedules by level, if it has any, count batches; draws are of the last
+    batch. It cannot be differentiated backwards (`jax.lax.while_loop`).
 
     Raises:
         ValueError: for a relative error that is not positive or no batch at all.
@@ -148,30 +146,47 @@ def adaptive(
     >>> posterior = Posterior(jnp.zeros((3, 1)), jnp.ones(3))
     >>> gaussian = lambda x: -0.5 * jnp.sum(x**2)
     >>> key = jax.random.key(0)
-    >>> moments, _ = estimator.update(key, gaussian, posterior, posterior.center)
+    >>> state = estimator.init(key, gaussian, posterior)
+    >>> moments, _ = estimator.update(key, gaussian, posterior, state)
     >>> int(moments.num_evals.logdensity) % (3 * 16), bool(jnp.min(moments.ess) > 16)
     (0, True)
 
     Reference: Huang et al. (2024), arXiv 2307.02037, Section 3: the size of the inner sample
     follows from the error that is allowed.
     """
-    if not relative_error > 0:
-        raise ValueError(
-            f"adaptive needs relative_error > 0, but got {relative_error}. 0.1 is a usual choice."
-        )
-    if max_batches < 1:
-        raise ValueError(f"adaptive needs max_batches >= 1, but got {max_batches}.")
+
+    estimator: Estimator
+    _: KW_ONLY
+    relative_error: float = 0.1
+    max_batches: int = 16
+
+    def __post_init__(self) -> None:
+        if not self.relative_error > 0:
+            raise ValueError(
+                f"adaptive needs relative_error > 0, but got {self.relative_error}. 0.1 is a "
+                "usual choice."
+            )
+        if self.max_batches < 1:
+            raise ValueError(f"adaptive needs max_batches >= 1, but got {self.max_batches}.")
+
+    def init(self, rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior) -> Any:
+        """State of the estimator."""
+        return self.estimator.init(rng_key, logdensity_fn, posterior)
 
     def update(
-        rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior, state: Any
+        self, rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior, state: Any
     ) -> tuple[Moments, Any]:
+        """Moments of as many batches as it takes."""
+
         def batch(number: Array, state: Any) -> tuple[Moments, Any]:
             own_key = jax.random.fold_in(rng_key, number)
-            return estimator.update(own_key, logdensity_fn, posterior, state)
+            return self.estimator.update(own_key, logdensity_fn, posterior, state)
 
         def is_running(carry: tuple[Array, Moments, Any]) -> Array:
             number, moments, _ = carry
-            return (number < max_batches) & ~jnp.all(relative_errors(moments) <= relative_error)
+            return (number < self.max_batches) & ~jnp.all(
+                relative_errors(moments) <= self.relative_error
+            )
 
         def body(carry: tuple[Array, Moments, Any]) -> tuple[Array, Moments, Any]:
             number, moments, state = carry
@@ -183,7 +198,9 @@ def adaptive(
         _, moments, state = jax.lax.while_loop(is_running, body, (first + 1, moments, state))
         return moments, state
 
-    return Estimator(estimator.init, update, estimator.draw)
+    def draw(self, rng_key: PRNGKey, state: Any) -> Array:
+        """One inner sample per particle."""
+        return self.estimator.draw(rng_key, state)
 
 
 class RepeatedState(NamedTuple):
@@ -193,16 +210,16 @@ class RepeatedState(NamedTuple):
     level: Array
 
 
-@memoised
-def repeated(estimator: Estimator, num_batches: tuple[int, ...]) -> Estimator:
+@record
+class repeated:
     """Merge a fixed number of batches at each level.
 
     Args:
         estimator: each of its updates is one batch; chains go on from where they were.
         num_batches: at each level, the finish after them; the last number stands for all after.
 
-    Returns:
-        An `Estimator`; schedules by level inside ``estimator`` count batches.
+    An `Estimator`; schedules by level inside ``estimator`` count batches, and draws are of a
+    level's last one.
 
     Raises:
         ValueError: for an empty tuple, or a level without a batch.
@@ -221,24 +238,38 @@ def repeated(estimator: Estimator, num_batches: tuple[int, ...]) -> Estimator:
 
     Reference: Huang et al. (2024), arXiv 2307.02037, Section 3: inner samples per level.
     """
-    if not num_batches or min(num_batches) < 1:
-        raise ValueError(
-            f"repeated needs at least one batch at each level, but got num_batches={num_batches}."
-        )
 
-    def init(rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior) -> RepeatedState:
-        inner = estimator.init(rng_key, logdensity_fn, posterior)
+    estimator: Estimator
+    num_batches: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.num_batches or min(self.num_batches) < 1:
+            raise ValueError(
+                "repeated needs at least one batch at each level, but got "
+                f"num_batches={self.num_batches}."
+            )
+
+    def init(
+        self, rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior
+    ) -> RepeatedState:
+        """State of the estimator at level 0."""
+        inner = self.estimator.init(rng_key, logdensity_fn, posterior)
         return RepeatedState(inner, jnp.zeros((), jnp.int32))
 
     def update(
-        rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior, state: RepeatedState
+        self,
+        rng_key: PRNGKey,
+        logdensity_fn: LogDensityFn,
+        posterior: Posterior,
+        state: RepeatedState,
     ) -> tuple[Moments, RepeatedState]:
-        counts = jnp.asarray(num_batches, jnp.int32)
-        count = counts[jnp.minimum(state.level, len(num_batches) - 1)]
+        """Moments of the level's batches."""
+        counts = jnp.asarray(self.num_batches, jnp.int32)
+        count = counts[jnp.minimum(state.level, len(self.num_batches) - 1)]
 
         def batch(number: Array, inner: Any) -> tuple[Moments, Any]:
             own_key = jax.random.fold_in(rng_key, number)
-            return estimator.update(own_key, logdensity_fn, posterior, inner)
+            return self.estimator.update(own_key, logdensity_fn, posterior, inner)
 
         def body(number: Array, carry: tuple[Moments, Any]) -> tuple[Moments, Any]:
             moments, inner = carry
@@ -249,7 +280,6 @@ def repeated(estimator: Estimator, num_batches: tuple[int, ...]) -> Estimator:
         moments, inner = jax.lax.fori_loop(1, count, body, first)
         return moments, RepeatedState(inner, state.level + 1)
 
-    def draw(rng_key: PRNGKey, state: RepeatedState) -> Array:
-        return estimator.draw(rng_key, state.inner)
-
-    return Estimator(init, update, draw)
+    def draw(self, rng_key: PRNGKey, state: RepeatedState) -> Array:
+        """One inner sample per particle."""
+        return self.estimator.draw(rng_key, state.inner)

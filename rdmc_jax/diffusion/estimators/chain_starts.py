@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import KW_ONLY
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from ...types import (
     Moments,
     Posterior,
     PRNGKey,
-    memoised,
+    record,
 )
 from ..posterior import as_column, log_tilt
 from .importance import ROWS_AT_ONCE, propose
@@ -68,14 +69,21 @@ class PlacedChains(NamedTuple):
     shared: SharedMoments | None = None  # what all particles' points say about each posterior
 
 
-class ChainStart(NamedTuple):
-    """How the chains of a level begin, for the whole ensemble.
+class ChainStart(Protocol):
+    """How the chains of a level begin, for the whole ensemble."""
 
-    ``place(rng_key, logdensity_fn, kernel, unit, posterior, state, num_chains) -> Placed`` with
-    ``kernel`` a factory.
-    """
-
-    place: Callable[..., PlacedChains]
+    def place(
+        self,
+        rng_key: PRNGKey,
+        logdensity_fn: LogDensityFn,
+        kernel: KernelFactory,
+        unit: Unit,
+        posterior: Posterior,
+        state: ChainsState,
+        num_chains: int,
+        /,
+    ) -> PlacedChains:
+        """Place ``num_chains`` chains on each posterior; ``state`` is of the level before."""
 
 
 def standardised_unit(scale: Array) -> Array:
@@ -125,21 +133,25 @@ def from_candidates(
     return PlacedChains(chain, ess, spent, bad)
 
 
-@memoised
-def from_importance(*, num_candidates: int = 64, reference_scale: float = math.inf) -> ChainStart:
+@record
+class from_importance:
     """Begin every level anew from importance-resampled proposals, as in the paper.
 
     Args:
         num_candidates: proposals per particle and level; one density evaluation each.
         reference_scale: see `importance`.
 
-    Returns:
-        A `ChainStart`.
+    A `ChainStart`.
 
     Reference: Huang et al. (2024), arXiv 2307.02037, Section 3.2 and Algorithm 2.
     """
 
+    _: KW_ONLY
+    num_candidates: int = 64
+    reference_scale: float = math.inf
+
     def place(
+        self,
         rng_key: PRNGKey,
         logdensity_fn: LogDensityFn,
         kernel: KernelFactory,
@@ -148,32 +160,39 @@ def from_importance(*, num_candidates: int = 64, reference_scale: float = math.i
         state: ChainsState,
         num_chains: int,
     ) -> PlacedChains:
+        """Place the chains; the arguments are those of a `ChainStart`."""
+
         def one(key: PRNGKey, own: Posterior, step: Array) -> PlacedChains:
             made = kernel(tilted_logdensity(logdensity_fn, local(own, unit)), step)
             return from_candidates(
-                key, logdensity_fn, made, unit, own, num_chains, num_candidates, reference_scale
+                key,
+                logdensity_fn,
+                made,
+                unit,
+                own,
+                num_chains,
+                self.num_candidates,
+                self.reference_scale,
             )
 
         keys = jax.random.split(rng_key, posterior.scale.shape[0])
         return jax.vmap(one)(keys, posterior, state.step_size)
 
-    return ChainStart(place)
 
-
-@memoised
-def from_last_level() -> ChainStart:
+@record
+class from_last_level:
     """Begin where the previous level's chains ended, re-drawn for the new posterior.
 
     The two posteriors differ by their Gaussian factors only, so the weights
     ``N(y; c', s'²)/N(y; c, s²)`` that carry one to the other cost no evaluation.
 
-    Returns:
-        A `ChainStart`.
+    A `ChainStart`.
 
     Reference: Del Moral, Doucet, Jasra (2006), J. R. Statist. Soc. B 68.
     """
 
     def place(
+        self,
         rng_key: PRNGKey,
         logdensity_fn: LogDensityFn,
         kernel: KernelFactory,
@@ -182,6 +201,8 @@ def from_last_level() -> ChainStart:
         state: ChainsState,
         num_chains: int,
     ) -> PlacedChains:
+        """Place the chains; the arguments are those of a `ChainStart`."""
+
         def one(key: PRNGKey, new_posterior: Posterior, own: ChainsState) -> PlacedChains:
             old, new = local(own.posterior, unit), local(new_posterior, unit)
             y = to_position(old, own.chain.position)
@@ -195,11 +216,9 @@ def from_last_level() -> ChainStart:
         keys = jax.random.split(rng_key, posterior.scale.shape[0])
         return jax.vmap(one)(keys, posterior, state)
 
-    return ChainStart(place)
 
-
-@memoised
-def from_all_particles(*, threshold: float = 32.0) -> ChainStart:
+@record
+class from_all_particles:
     """Re-draw every particle's chains from the chains of all particles.
 
     Together the chains of all particles are draws of the target (each particle is a noised draw,
@@ -212,11 +231,14 @@ def from_all_particles(*, threshold: float = 32.0) -> ChainStart:
     Args:
         threshold: effective number of points.
 
-    Returns:
-        A `ChainStart` for `chains`.
+    A `ChainStart` for `chains`.
     """
 
+    _: KW_ONLY
+    threshold: float = 32.0
+
     def place(
+        self,
         rng_key: PRNGKey,
         logdensity_fn: LogDensityFn,
         kernel: KernelFactory,
@@ -225,6 +247,7 @@ def from_all_particles(*, threshold: float = 32.0) -> ChainStart:
         state: ChainsState,
         num_chains: int,
     ) -> PlacedChains:
+        """Place the chains; the arguments are those of a `ChainStart`."""
         num_particles, dim = posterior.center.shape
         y = jax.vmap(lambda own: to_position(local(own.posterior, unit), own.chain.position))(state)
         points = y.reshape(-1, dim)
@@ -244,7 +267,7 @@ def from_all_particles(*, threshold: float = 32.0) -> ChainStart:
             own_share = jax.nn.softmax(own_weight)
             from_all = systematic(shared_key, log_weight, num_chains)
             from_own = index * num_chains + systematic(own_key, own_weight, num_chains)
-            is_enough = ess >= threshold
+            is_enough = ess >= self.threshold
             chosen = jnp.where(is_enough, from_all, from_own)
             own_ess = jnp.where(is_enough, num_chains, 1 / jnp.sum(own_share**2))
             return mean, variance, ess, chosen, own_ess
@@ -265,7 +288,5 @@ def from_all_particles(*, threshold: float = 32.0) -> ChainStart:
             lambda chains, olds, new: jax.vmap(lambda one, old: move(one, old, new))(chains, olds)
         )(chain, source, posterior)
         each = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, ess.shape), no_evals())
-        shared = SharedMoments(mean, variance, ess, ess >= threshold)
+        shared = SharedMoments(mean, variance, ess, ess >= self.threshold)
         return PlacedChains(moved, own_ess, each, jnp.zeros(ess.shape, jnp.int32), shared)
-
-    return ChainStart(place)

@@ -1,6 +1,7 @@
 """Markov chains on the denoising posterior of each particle: their steps and averages."""
 
 from collections.abc import Callable
+from dataclasses import KW_ONLY
 from typing import Any, NamedTuple
 
 import jax
@@ -17,15 +18,15 @@ from ...montecarlo.tilted import (
 )
 from ...types import (
     Array,
-    Estimator,
     Evaluations,
     KernelFactory,
     LogDensityFn,
     Moments,
     Posterior,
     PRNGKey,
-    memoised,
+    record,
 )
+from ..posterior import check_ensemble
 from .batches import total_over_particles
 from .chain_starts import (
     ChainsState,
@@ -177,22 +178,8 @@ Schedule = Callable[[Array], Any]
 """Value at a level, counted from 0 at the noisiest; optax schedules are such functions."""
 
 
-@memoised
-def chains(
-    kernel: KernelFactory = mala,
-    *,
-    begin: ChainStart | None = None,
-    average: Callable[[Array, Array], ChainAverage] = zero_variance,
-    num_chains: int = 16,
-    num_steps: int | Schedule = 2,
-    num_kept: int | None = None,
-    num_start_steps: int = 50,
-    num_candidates: int = 64,
-    reference_scale: float = 2.0,
-    step_size: float | Schedule = 0.5,
-    target_acceptance: float = 0.6,
-    unit: Unit = standardised_unit,
-) -> Estimator:
+@record
+class chains:
     """Estimate posterior moments by Markov chains, several per particle.
 
     Chains walk in units of ``s/√(1+s²)``, the posterior's width for a standardised target, so
@@ -202,7 +189,7 @@ def chains(
     Args:
         kernel: factory ``(logdensity_fn, step_size) -> kernel``, ours or blackjax's
             (``functools.partial`` binds further arguments).
-        begin: how each level begins; `warm_start()` by default, `importance_start()` in the
+        begin: how each level begins; `from_last_level()` by default, `from_importance()` in the
             paper.
         average: `zero_variance` (needs gradients) or `plain_average`.
         num_chains: chains per particle, at least 2 (their scatter is the standard error).
@@ -216,56 +203,85 @@ def chains(
         target_acceptance: 0.57 is optimal for MALA, 0.65 for HMC.
         unit: length of the chains' unit as a function of s; ``jnp.ones_like`` for none.
 
-    Returns:
-        An `Estimator` of the ensemble. Chains do not change modes by themselves: where the
-        particle's posterior has several, their proportions come from the start of the chains.
+    An `Estimator` of the ensemble. Chains do not change modes by themselves: where the particle's
+    posterior has several, their proportions come from the start of the chains. A draw is the point
+    of one of the particle's chains.
 
     Raises:
         ValueError: for fewer than two chains or one step.
 
+    >>> import dataclasses
+    >>> dataclasses.replace(chains(num_steps=4), num_chains=64)
+    chains(num_chains=64, num_steps=4)
+
     Reference: Huang et al. (2024), arXiv 2307.02037, Algorithm 2.
     """
-    kept = num_kept or (1 if callable(num_steps) else num_steps)
-    if num_chains < 2 or kept < 1 or (not callable(num_steps) and num_steps < kept):
-        raise ValueError(
-            f"chains needs num_chains >= 2 and num_steps >= num_kept >= 1, but got "
-            f"num_chains={num_chains}, num_steps={num_steps}, num_kept={num_kept}."
-        )
-    first_points = from_last_level() if begin is None else begin
 
-    # schedules of the step are obeyed as they are
-    advance = chain_step(kernel, num_chains, None if callable(step_size) else target_acceptance)
+    kernel: KernelFactory = mala
+    _: KW_ONLY
+    begin: ChainStart = from_last_level()
+    average: Callable[[Array, Array], ChainAverage] = zero_variance
+    num_chains: int = 16
+    num_steps: int | Schedule = 2
+    num_kept: int | None = None
+    num_start_steps: int = 50
+    num_candidates: int = 64
+    reference_scale: float = 2.0
+    step_size: float | Schedule = 0.5
+    target_acceptance: float = 0.6
+    unit: Unit = standardised_unit
 
-    def step_at(level: Array, dtype: Any) -> Array:
-        return jnp.asarray(step_size(level) if callable(step_size) else step_size, dtype)
+    def __post_init__(self) -> None:
+        is_too_short = not callable(self.num_steps) and self.num_steps < self._kept
+        if self.num_chains < 2 or self._kept < 1 or is_too_short:
+            raise ValueError(
+                f"chains needs num_chains >= 2 and num_steps >= num_kept >= 1, but got "
+                f"num_chains={self.num_chains}, num_steps={self.num_steps}, "
+                f"num_kept={self.num_kept}."
+            )
 
-    def init_one(
-        rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior
+    @property
+    def _kept(self) -> int:
+        """Steps of a level that enter the averages."""
+        return self.num_kept or (1 if callable(self.num_steps) else self.num_steps)
+
+    def _advance(self) -> Advance:
+        """One step of a particle's chains; schedules of the step size are obeyed as they are."""
+        target = None if callable(self.step_size) else self.target_acceptance
+        return chain_step(self.kernel, self.num_chains, target)
+
+    def _step_at(self, level: Array, dtype: Any) -> Array:
+        value = self.step_size(level) if callable(self.step_size) else self.step_size
+        return jnp.asarray(value, dtype)
+
+    def _init_one(
+        self, rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior
     ) -> ChainsState:
         place_key, run_key = jax.random.split(rng_key)
         dtype = posterior.center.dtype
-        step = step_at(jnp.zeros((), jnp.int32), dtype)
-        target = tilted_logdensity(logdensity_fn, local(posterior, unit))
+        step = self._step_at(jnp.zeros((), jnp.int32), dtype)
+        target = tilted_logdensity(logdensity_fn, local(posterior, self.unit))
         placed = from_candidates(
             place_key,
             logdensity_fn,
-            kernel(target, step),
-            unit,
+            self.kernel(target, step),
+            self.unit,
             posterior,
-            num_chains,
-            num_candidates,
-            reference_scale,
+            self.num_chains,
+            self.num_candidates,
+            self.reference_scale,
         )
         walk = ChainRun(
             placed.chain, step, jnp.zeros((), dtype), placed.num_evals, placed.num_nonfinite
         )
-        walk = run_and_discard(advance, run_key, target, walk, num_start_steps)
+        walk = run_and_discard(self._advance(), run_key, target, walk, self.num_start_steps)
         zero = jnp.zeros((), jnp.int32)
         return ChainsState(
             walk.chain, posterior, walk.step_size, zero, walk.num_evals, walk.num_nonfinite
         )
 
-    def update_one(
+    def _update_one(
+        self,
         rng_key: PRNGKey,
         logdensity_fn: LogDensityFn,
         posterior: Posterior,
@@ -273,10 +289,10 @@ def chains(
         placed: PlacedChains,
     ) -> tuple[Moments, ChainsState]:
         discard_key, record_key = jax.random.split(rng_key)
-        here = local(posterior, unit)
+        here = local(posterior, self.unit)
         target = tilted_logdensity(logdensity_fn, here)
-        steps = num_steps(state.num_updates) if callable(num_steps) else num_steps
-        length = jnp.maximum(jnp.asarray(steps, jnp.int32), kept)
+        steps = self.num_steps(state.num_updates) if callable(self.num_steps) else self.num_steps
+        length = jnp.maximum(jnp.asarray(steps, jnp.int32), self._kept)
         walk = ChainRun(
             placed.chain,
             state.step_size,
@@ -284,16 +300,16 @@ def chains(
             jax.tree.map(jnp.add, state.spent, placed.num_evals),
             state.num_nonfinite + placed.num_nonfinite,
         )
-        if callable(num_steps) or num_steps > kept:
-            walk = run_and_discard(advance, discard_key, target, walk, length - kept)
-        walk, (xi, gradient) = run_and_keep(advance, record_key, target, walk, kept)
+        if callable(self.num_steps) or self.num_steps > self._kept:
+            walk = run_and_discard(self._advance(), discard_key, target, walk, length - self._kept)
+        walk, (xi, gradient) = run_and_keep(self._advance(), record_key, target, walk, self._kept)
         size = jnp.asarray(here.unit)
-        averaged = average(size * xi, gradient / size)
+        averaged = self.average(size * xi, gradient / size)
         moments = Moments(
             mean=averaged.mean,
             variance=averaged.variance,
             # copies of few starting points are not independent chains
-            ess=averaged.ess * jnp.clip(placed.ess / num_chains, 1 / num_chains, 1.0),
+            ess=averaged.ess * jnp.clip(placed.ess / self.num_chains, 1 / self.num_chains, 1.0),
             standard_error=averaged.standard_error,
             log_marginal=jnp.full_like(state.step_size, jnp.nan),
             acceptance_rate=walk.acceptance / length,
@@ -305,50 +321,42 @@ def chains(
             walk.chain, posterior, walk.step_size, state.num_updates + 1, no_evals(), zero
         )
 
-    def init(rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior) -> ChainsState:
+    def init(
+        self, rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior
+    ) -> ChainsState:
+        """Chains on importance-resampled points, walked for ``num_start_steps``."""
         keys = jax.random.split(rng_key, posterior.scale.shape[0])
-        return jax.vmap(lambda key, own: init_one(key, logdensity_fn, own))(keys, posterior)
+        return jax.vmap(lambda key, own: self._init_one(key, logdensity_fn, own))(keys, posterior)
 
     def update(
-        rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior, state: ChainsState
+        self,
+        rng_key: PRNGKey,
+        logdensity_fn: LogDensityFn,
+        posterior: Posterior,
+        state: ChainsState,
     ) -> tuple[Moments, ChainsState]:
+        """Place the chains on the level's posteriors, walk them, and average."""
+        check_ensemble(posterior)
         place_key, walk_key = jax.random.split(rng_key)
-        if callable(step_size):
-            steps = jax.vmap(lambda level: step_at(level, posterior.center.dtype))
+        if callable(self.step_size):
+            steps = jax.vmap(lambda level: self._step_at(level, posterior.center.dtype))
             state = state._replace(step_size=steps(state.num_updates))
-        placed = first_points.place(
-            place_key, logdensity_fn, kernel, unit, posterior, state, num_chains
+        placed = self.begin.place(
+            place_key, logdensity_fn, self.kernel, self.unit, posterior, state, self.num_chains
         )
         shared, placed = placed.shared, placed._replace(shared=None)
         keys = jax.random.split(walk_key, posterior.scale.shape[0])
         moments, state = jax.vmap(
-            lambda key, own, old, here: update_one(key, logdensity_fn, own, old, here)
+            lambda key, own, old, here: self._update_one(key, logdensity_fn, own, old, here)
         )(keys, posterior, state, placed)
         if shared is not None:
             moments = where_enough(shared, moments)
         return total_over_particles(moments), state
 
-    def draw_one(rng_key: PRNGKey, state: ChainsState) -> Array:
-        chosen = jax.random.randint(rng_key, (), 0, num_chains)
-        return to_position(local(state.posterior, unit), state.chain.position[chosen])
+    def _draw_one(self, rng_key: PRNGKey, state: ChainsState) -> Array:
+        chosen = jax.random.randint(rng_key, (), 0, self.num_chains)
+        return to_position(local(state.posterior, self.unit), state.chain.position[chosen])
 
-    def draw(rng_key: PRNGKey, state: ChainsState) -> Array:
-        return jax.vmap(draw_one)(jax.random.split(rng_key, state.step_size.shape[0]), state)
-
-    def wider(factor: int) -> Estimator:
-        return chains(
-            kernel,
-            begin=begin,
-            average=average,
-            num_chains=factor * num_chains,
-            num_steps=num_steps,
-            num_kept=num_kept,
-            num_start_steps=num_start_steps,
-            num_candidates=factor * num_candidates,
-            reference_scale=reference_scale,
-            step_size=step_size,
-            target_acceptance=target_acceptance,
-            unit=unit,
-        )
-
-    return Estimator(init, update, draw, wider)
+    def draw(self, rng_key: PRNGKey, state: ChainsState) -> Array:
+        """The point of one of each particle's chains."""
+        return jax.vmap(self._draw_one)(jax.random.split(rng_key, state.step_size.shape[0]), state)

@@ -6,6 +6,7 @@ belongs to what is random inside the level. No gradients are taken.
 """
 
 import math
+from dataclasses import KW_ONLY
 from typing import NamedTuple
 
 import jax
@@ -14,16 +15,15 @@ import jax.numpy as jnp
 from ...montecarlo.resampling import multinomial
 from ...types import (
     Array,
-    Estimator,
     Evaluations,
     LogDensityFn,
     Moments,
     Posterior,
     PRNGKey,
-    memoised,
+    record,
 )
-from ..posterior import as_column, log_tilt
-from .batches import independent
+from ..posterior import as_column, check_ensemble, log_tilt
+from .batches import total_over_particles
 
 
 class WeightedSums(NamedTuple):
@@ -198,8 +198,15 @@ def _log_constant(posterior: Posterior, reference_scale: float) -> Array:
     )
 
 
-@memoised
-def importance(*, num_samples: int = 64, reference_scale: float = math.inf) -> Estimator:
+class ImportanceState(NamedTuple):
+    """The points of the last update, from which `importance` draws."""
+
+    position: Array  # (num_particles, num_samples, dim)
+    log_weight: Array  # (num_particles, num_samples)
+
+
+@record
+class importance:
     """Estimate posterior moments by self-normalised importance sampling.
 
     Proposals come from N(c, s²I) (or its product with a broad reference, see `propose`); the
@@ -211,9 +218,10 @@ def importance(*, num_samples: int = 64, reference_scale: float = math.inf) -> E
         reference_scale: standard deviation b of the reference Gaussian, in the units of the
             (standardised) target; ``inf`` is the plain proposal of the literature.
 
-    Returns:
-        An `Estimator` of the ensemble. Its effective sample size dies exponentially with the
-        dimension: beyond about 6, and for narrow modes earlier, use `chains`.
+    An `Estimator` of the ensemble. Its effective sample size dies exponentially with the
+    dimension: beyond about 6, and for narrow modes earlier, use `chains`. Its draws are chosen
+    from the points of the moments, by their weights; the state keeps these points, which a
+    compiled program drops where nobody draws.
 
     Raises:
         ValueError: for fewer than two samples.
@@ -229,40 +237,66 @@ def importance(*, num_samples: int = 64, reference_scale: float = math.inf) -> E
 
     Reference: Huang et al. (2024), arXiv 2307.02037, Section 3.2.
     """
-    if num_samples < 2:
-        raise ValueError(f"importance needs num_samples >= 2, but got {num_samples}.")
 
-    def init(rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior) -> Array:
-        return posterior.center
+    _: KW_ONLY
+    num_samples: int = 64
+    reference_scale: float = math.inf
+
+    def __post_init__(self) -> None:
+        if self.num_samples < 2:
+            raise ValueError(f"importance needs num_samples >= 2, but got {self.num_samples}.")
+
+    def init(
+        self, rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior
+    ) -> ImportanceState:
+        """Points at the centers, for nothing is evaluated before the first update."""
+        num_particles, dim = posterior.center.shape
+        shape = (num_particles, self.num_samples, dim)
+        position = jnp.broadcast_to(posterior.center[:, None], shape)
+        return ImportanceState(position, jnp.zeros(shape[:2], position.dtype))
 
     def update(
-        rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior, state: Array
-    ) -> tuple[Moments, Array]:
-        propose_key, draw_key = jax.random.split(rng_key)
-        points = propose(propose_key, logdensity_fn, posterior, num_samples, reference_scale)
-        sums = from_samples(points.position, points.log_weight)
-        log_mean = sums.log_weight_sum - math.log(num_samples)
-        count = jnp.asarray(num_samples)
-        moments = Moments(
-            mean=sums.mean,
-            variance=sums.variance,
-            ess=ess(sums),
-            standard_error=standard_error(sums),
-            log_marginal=log_mean + _log_constant(posterior, reference_scale),
-            acceptance_rate=jnp.full((), jnp.nan, sums.mean.dtype),
-            num_evals=Evaluations(count, jnp.zeros_like(count)),
-            num_nonfinite=jnp.sum(~jnp.isfinite(points.logdensity)),
-        )
-        chosen = multinomial(draw_key, points.log_weight, 1)[0]
-        return moments, points.position[chosen]
+        self,
+        rng_key: PRNGKey,
+        logdensity_fn: LogDensityFn,
+        posterior: Posterior,
+        state: ImportanceState,
+    ) -> tuple[Moments, ImportanceState]:
+        """Moments from new points, whatever the state."""
+        check_ensemble(posterior)
 
-    def draw(rng_key: PRNGKey, state: Array) -> Array:
-        return state
+        def one(key: PRNGKey, own: Posterior) -> tuple[Moments, ImportanceState]:
+            propose_key, _ = jax.random.split(key)
+            points = propose(
+                propose_key, logdensity_fn, own, self.num_samples, self.reference_scale
+            )
+            sums = from_samples(points.position, points.log_weight)
+            log_mean = sums.log_weight_sum - math.log(self.num_samples)
+            count = jnp.asarray(self.num_samples)
+            moments = Moments(
+                mean=sums.mean,
+                variance=sums.variance,
+                ess=ess(sums),
+                standard_error=standard_error(sums),
+                log_marginal=log_mean + _log_constant(own, self.reference_scale),
+                acceptance_rate=jnp.full((), jnp.nan, sums.mean.dtype),
+                num_evals=Evaluations(count, jnp.zeros_like(count)),
+                num_nonfinite=jnp.sum(~jnp.isfinite(points.logdensity)),
+            )
+            log_weight = points.log_weight.astype(points.position.dtype)
+            return moments, ImportanceState(points.position, log_weight)
 
-    def wider(factor: int) -> Estimator:
-        return importance(num_samples=factor * num_samples, reference_scale=reference_scale)
+        keys = jax.random.split(rng_key, posterior.center.shape[0])
+        moments, state = jax.vmap(one)(keys, posterior)
+        return total_over_particles(moments), state
 
-    return independent(Estimator(init, update, draw))._replace(wider=wider)
+    def draw(self, rng_key: PRNGKey, state: ImportanceState) -> Array:
+        """One of the points for each particle, by its weight."""
+
+        def one(key: PRNGKey, own: ImportanceState) -> Array:
+            return own.position[multinomial(key, own.log_weight, 1)[0]]
+
+        return jax.vmap(one)(jax.random.split(rng_key, state.position.shape[0]), state)
 
 
 ROWS_AT_ONCE = 64
@@ -274,8 +308,16 @@ def _log_normal_constant(posterior: Posterior) -> Array:
     return -0.5 * posterior.center.shape[-1] * jnp.log(2 * math.pi * posterior.scale**2)
 
 
-@memoised
-def pooled_importance(*, num_samples: int = 4, reference_scale: float = 2.0) -> Estimator:
+class PooledState(NamedTuple):
+    """The points of the last update, from which `pooled_importance` draws."""
+
+    position: Array  # (num_samples * num_particles, dim)
+    log_ratio: Array  # (num_samples * num_particles,) target over the mixture of all proposals
+    posterior: Posterior  # that the particles had
+
+
+@record
+class pooled_importance:
     """Pooled multiple importance sampling: every particle uses the proposals of all.
 
     Each of N particles proposes ``num_samples`` points, by the rule of `importance`; all of them
@@ -288,32 +330,50 @@ def pooled_importance(*, num_samples: int = 4, reference_scale: float = 2.0) -> 
         reference_scale: standard deviation b of the reference Gaussian of the proposals, in the
             units of the (standardised) target; ``inf`` for none.
 
-    Returns:
-        An `Estimator` of the ensemble that needs no gradients. Up to about five dimensions.
+    An `Estimator` of the ensemble that needs no gradients. Up to about five dimensions. Its draws
+    are chosen from the points of the moments, by each particle's own weights.
 
     Raises:
         ValueError: for fewer than one sample.
 
     Reference: Veach and Guibas (1995), SIGGRAPH, Section 3.2, for the balance heuristic.
     """
-    if num_samples < 1:
-        raise ValueError(f"pooled_importance needs num_samples >= 1, but got {num_samples}.")
 
-    def init(rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior) -> Array:
-        return posterior.center
+    _: KW_ONLY
+    num_samples: int = 4
+    reference_scale: float = 2.0
 
-    def proposal_of(posterior: Posterior) -> Posterior:
-        shrink = 1 / (1 + (posterior.scale / reference_scale) ** 2)
+    def __post_init__(self) -> None:
+        if self.num_samples < 1:
+            raise ValueError(
+                f"pooled_importance needs num_samples >= 1, but got {self.num_samples}."
+            )
+
+    def init(
+        self, rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior
+    ) -> PooledState:
+        """Points at the centers, for nothing is evaluated before the first update."""
+        position = jnp.tile(posterior.center, (self.num_samples, 1))
+        return PooledState(position, jnp.zeros(position.shape[:1], position.dtype), posterior)
+
+    def _proposal_of(self, posterior: Posterior) -> Posterior:
+        shrink = 1 / (1 + (posterior.scale / self.reference_scale) ** 2)
         return Posterior(as_column(shrink) * posterior.center, posterior.scale * jnp.sqrt(shrink))
 
     def update(
-        rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior, state: Array
-    ) -> tuple[Moments, Array]:
+        self,
+        rng_key: PRNGKey,
+        logdensity_fn: LogDensityFn,
+        posterior: Posterior,
+        state: PooledState,
+    ) -> tuple[Moments, PooledState]:
+        """Moments from new points, whatever the state."""
+        check_ensemble(posterior)
         num_particles, dim = posterior.center.shape
-        noise_key, draw_key = jax.random.split(rng_key)
-        proposal = proposal_of(posterior)
+        noise_key, _ = jax.random.split(rng_key)
+        proposal = self._proposal_of(posterior)
         noise = jax.random.normal(
-            noise_key, (num_samples, num_particles, dim), posterior.center.dtype
+            noise_key, (self.num_samples, num_particles, dim), posterior.center.dtype
         )
         points = proposal.center[None] + proposal.scale[None, :, None] * noise
         points = points.reshape(-1, dim)
@@ -326,8 +386,7 @@ def pooled_importance(*, num_samples: int = 4, reference_scale: float = 2.0) -> 
 
         log_ratio = logdensity - jax.lax.map(log_mixture, points, batch_size=ROWS_AT_ONCE)
 
-        def row(args: tuple[Posterior, Array]) -> tuple[Array, Array, Array, Array, Array, Array]:
-            own, key = args
+        def row(own: Posterior) -> tuple[Array, Array, Array, Array, Array]:
             log_weight = log_ratio + log_tilt(own, points) + _log_normal_constant(own)
             log_sum = jax.nn.logsumexp(log_weight)
             uniform = jnp.full_like(log_weight, 1 / log_weight.shape[0])
@@ -336,13 +395,11 @@ def pooled_importance(*, num_samples: int = 4, reference_scale: float = 2.0) -> 
             offset2 = (points - mean[None, :]) ** 2
             variance, error2 = share @ offset2, share**2 @ offset2
             ess = jnp.where(jnp.isfinite(log_sum), 1 / jnp.sum(share**2), 0.0)
-            drawn = points[multinomial(key, log_weight, 1)[0]]
             log_mean = log_sum - math.log(log_weight.shape[0])
-            return mean, variance, ess, jnp.sqrt(error2), log_mean, drawn
+            return mean, variance, ess, jnp.sqrt(error2), log_mean
 
-        keys = jax.random.split(draw_key, num_particles)
-        mean, variance, ess, error, log_marginal, drawn = jax.lax.map(
-            row, (posterior, keys), batch_size=ROWS_AT_ONCE
+        mean, variance, ess, error, log_marginal = jax.lax.map(
+            row, posterior, batch_size=ROWS_AT_ONCE
         )
         count = jnp.asarray(points.shape[0], jnp.int32)
         moments = Moments(
@@ -355,9 +412,15 @@ def pooled_importance(*, num_samples: int = 4, reference_scale: float = 2.0) -> 
             num_evals=Evaluations(count, jnp.zeros_like(count)),
             num_nonfinite=jnp.sum(~jnp.isfinite(logdensity), dtype=jnp.int32),
         )
-        return moments, drawn
+        return moments, PooledState(points, log_ratio.astype(points.dtype), posterior)
 
-    def draw(rng_key: PRNGKey, state: Array) -> Array:
-        return state
+    def draw(self, rng_key: PRNGKey, state: PooledState) -> Array:
+        """One of all points for each particle, by its own weights."""
 
-    return Estimator(init, update, draw)
+        def row(args: tuple[Posterior, PRNGKey]) -> Array:
+            own, key = args
+            log_weight = state.log_ratio + log_tilt(own, state.position)
+            return state.position[multinomial(key, log_weight, 1)[0]]
+
+        keys = jax.random.split(rng_key, state.posterior.scale.shape[0])
+        return jax.lax.map(row, (state.posterior, keys), batch_size=ROWS_AT_ONCE)
