@@ -123,7 +123,7 @@ def density_of_data(x: jax.Array, data: jax.Array) -> jax.Array:
 
 def core() -> Any:
     """The pure function, two data sets in one program."""
-    plan = rdmc_jax.plan(dim=2, method=composition())
+    plan = rdmc_jax.plan(dim=2, num_samples=256, num_replicates=1, method=composition())
     keys = jax.random.split(jax.random.key(7), 2)
     run = jax.jit(
         jax.vmap(
