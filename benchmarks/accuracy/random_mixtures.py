@@ -122,22 +122,22 @@ def run(dim, ratio, seed, num_samples):
     }
 
 
-def with_candidates(rung, number):
-    """The rung with another number of candidates for each start of a search."""
-    if number is None or rung.pilot_size is None:
-        return rung
-    return rung._replace(pilot_size=rung.pilot_size._replace(num_candidates=number))
+def with_candidates(sizes, number):
+    """The sizes with another number of candidates for each start of a search."""
+    if number is None or sizes.pilot_size is None:
+        return sizes
+    return sizes._replace(pilot_size=sizes.pilot_size._replace(num_candidates=number))
 
 
 def measure(dim, ratio, options):
-    ladder = tuple(with_candidates(rung, options.candidates) for rung in DEFAULT_SIZES)
-    with mock.patch.object(defaults, "RUNGS", ladder):
+    ladder = tuple(with_candidates(sizes, options.candidates) for sizes in DEFAULT_SIZES)
+    with mock.patch.object(defaults, "DEFAULT_SIZES", ladder):
         runs = [run(dim, ratio, seed, options.num_samples) for seed in range(options.mixtures)]
-        rung, _ = choose_sizes(dim, options.num_samples, 2, None)
+        sizes, _ = choose_sizes(dim, options.num_samples, 2, None)
     return {
         "dim": dim,
         "ratio": ratio,
-        "candidates": rung.pilot_size.num_candidates,
+        "candidates": sizes.pilot_size.num_candidates,
         "commit": environment()["versions"]["commit"],
         "runs": runs,
     }

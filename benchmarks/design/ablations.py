@@ -41,24 +41,24 @@ CHOSEN = (
 COLUMNS = ("problem", "variant", "ESS mean", "ESS min", "log Z rmse", "evaluations per draw")
 
 
-def rung_of(dim):
+def sizes_of(dim):
     return DEFAULT_SIZES[1 if dim <= 2 else 2 if dim <= 16 else 3]
 
 
-def pool_of(rung, *, chains=True, tempered=True, known=True, em=True):
+def pool_of(sizes, *, chains=True, tempered=True, known=True, em=True):
     parts = [rj.pools.known_points()] if known else []
     if chains:
-        parts.append(rj.pools.broad_chains(num_chains=rung.num_pool, num_steps=rung.num_steps))
+        parts.append(rj.pools.broad_chains(num_chains=sizes.num_pool, num_steps=sizes.num_steps))
     if tempered:
-        parts.append(rj.pools.tempered_smc(num_particles=rung.num_pool))
+        parts.append(rj.pools.tempered_smc(num_particles=sizes.num_pool))
     pool = rj.pools.union(*parts)
     if em:
-        pool = rj.samplers.reweighted(pool, finish_of(rung), num_particles=rung.num_reweighted)
+        pool = rj.samplers.reweighted(pool, finish_of(sizes), num_particles=sizes.num_reweighted)
     return pool
 
 
 def finish_of(
-    rung,
+    sizes,
     kernel=rj.kernels.mala,
     factor=1.0,
     reference=rj.samplers.shrunk_covariance,
@@ -66,7 +66,7 @@ def finish_of(
 ):
     return rj.samplers.annealed_finish(
         kernel,
-        num_temperatures=max(1, round(factor * rung.num_temperatures)),
+        num_temperatures=max(1, round(factor * sizes.num_temperatures)),
         target_acceptance=acceptance,
         reference=reference,
     )
@@ -129,33 +129,33 @@ def unmeasured(pool):
     return generate
 
 
-def variants(rung):
+def variants(sizes):
     """Name to (pool generator, method); the first is the default."""
-    pool, finish = pool_of(rung), finish_of(rung)
+    pool, finish = pool_of(sizes), finish_of(sizes)
     return {
         "default": (pool, method_of(finish)),
-        "temperatures x 1/4": (pool, method_of(finish_of(rung, factor=0.25))),
-        "temperatures x 4": (pool, method_of(finish_of(rung, factor=4.0))),
+        "temperatures x 1/4": (pool, method_of(finish_of(sizes, factor=0.25))),
+        "temperatures x 4": (pool, method_of(finish_of(sizes, factor=4.0))),
         "HMC, 4 steps, a quarter of the temperatures": (
             pool,
-            method_of(finish_of(rung, leapfrogs, 0.25, acceptance=0.8)),
+            method_of(finish_of(sizes, leapfrogs, 0.25, acceptance=0.8)),
         ),
         "random walks in the finish": (
             pool,
-            method_of(finish_of(rung, rj.kernels.random_walk, acceptance=0.3)),
+            method_of(finish_of(sizes, rj.kernels.random_walk, acceptance=0.3)),
         ),
-        "one step size for all particles": (pool, method_of(finish_of(rung, one_step_for_all))),
+        "one step size for all particles": (pool, method_of(finish_of(sizes, one_step_for_all))),
         "variances of the members only": (
             pool,
-            method_of(finish_of(rung, reference=variances_only)),
+            method_of(finish_of(sizes, reference=variances_only)),
         ),
         "one step size and variances only": (
             pool,
-            method_of(finish_of(rung, one_step_for_all, reference=variances_only)),
+            method_of(finish_of(sizes, one_step_for_all, reference=variances_only)),
         ),
         "variance shrunk to the standard Gaussian's": (
             pool,
-            method_of(finish_of(rung, reference=predictive_variance)),
+            method_of(finish_of(sizes, reference=predictive_variance)),
         ),
         "stop at 6 members": (pool, method_of(finish, 6.0)),
         "stop at 12 members": (pool, method_of(finish, 12.0)),
@@ -163,18 +163,18 @@ def variants(rung):
         "no limit to the noise": (pool, method_of(finish, largest_noise=(1e9, 1e9))),
         "limit not raised where coarse noise was of use": (unmeasured(pool), method_of(finish)),
         "no draws of the first restart in the pool": (without_draws(pool), method_of(finish)),
-        "pool not re-weighted": (pool_of(rung, em=False), method_of(finish)),
+        "pool not re-weighted": (pool_of(sizes, em=False), method_of(finish)),
         "pool of the pilot only": (
-            pool_of(rung, chains=False, tempered=False),
+            pool_of(sizes, chains=False, tempered=False),
             method_of(finish),
         ),
-        "pool without the pilot": (pool_of(rung, known=False), method_of(finish)),
+        "pool without the pilot": (pool_of(sizes, known=False), method_of(finish)),
     }
 
 
 def measure(name, problem, seeds):
     dim = sum(np.size(leaf) for leaf in jax.tree.leaves(problem.position))
-    rung = rung_of(dim)
+    sizes = sizes_of(dim)
     prepared_with = jax.jit(prepare, static_argnames=("logdensity_fn", "plan"))
     run = jax.jit(ensemble, static_argnames=("logdensity_fn", "method"))
     fn, position = problem.logdensity_fn, problem.position
@@ -182,10 +182,10 @@ def measure(name, problem, seeds):
 
     @functools.cache
     def prepared(generator, seed):
-        plan = Plan(method_of(finish_of(rung)), restart_pilot(rung), generator, 0, 0, "")
+        plan = Plan(method_of(finish_of(sizes)), restart_pilot(sizes), generator, 0, 0, "")
         return prepared_with(jax.random.key(seed), fn, position, None, None, plan=plan)
 
-    for variant, (generator, method) in variants(rung).items():
+    for variant, (generator, method) in variants(sizes).items():
         ess, errors, evals = [], [], []
         for seed in range(seeds):
             before = prepared(generator, seed)

@@ -70,8 +70,8 @@ def warm_chains(num_particles=NUM_PARTICLES):
 
 def restart(dim, num_particles=methods.NUM_PARTICLES):
     """The method of the default, for any number of particles."""
-    rung, _ = choose_sizes(dim, methods.NUM_PARTICLES, 1, None)
-    finish = restart_finish(rung, rung.num_temperatures)
+    sizes, _ = choose_sizes(dim, methods.NUM_PARTICLES, 1, None)
+    finish = restart_finish(sizes, sizes.num_temperatures)
     return rj.rdmc(
         rj.samplers.noised_pool(num_particles=num_particles), rj.samplers.no_levels(), finish
     )
