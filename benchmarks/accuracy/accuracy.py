@@ -1,15 +1,16 @@
 """Accuracy of ``rdmc_jax.sample`` at its defaults on problems with exact truth.
 
-Each problem is sampled ``--seeds`` times. Weighted draws are judged against the truth, and every
-distance stands beside its floor, what exact draws read at the weights' effective sample size N:
+Each problem is sampled ``--seeds`` times. The weighted draws are compared with the truth, and each
+distance with its floor: the error that 95 of 100 sets of N exact draws stay below, where N is the
+effective sample size of the weights.
 
 - log Z: error of each seed with the reported standard error, and their root mean square;
-- modes: absolute total variation of the mode weights, of the average over the seeds and of each
-  seed (mean); the floor is the 95 % quantile of multinomial draws of N of all seeds, and of one;
+- modes: total variation of the mode weights, of the average over the seeds and of each seed (mean);
+  the floor is of multinomial draws, as many as N of all seeds and as N of one;
 - KS: the largest Kolmogorov-Smirnov distance over the coordinates; sliced KS: its mean over random
   directions; sliced W2: 2-Wasserstein distance along random directions. Coordinates are divided by
-  their exact standard deviations first. The value is the mean over the seeds; the floor is the 95 %
-  quantile over repetitions with N exact draws, against equally many reference draws;
+  their exact standard deviations first. The value is the mean over the seeds; the floor is of
+  repetitions with N exact draws, against equally many reference draws;
 - evaluations per output draw (the larger of the density and gradient counts, pilot included),
   seconds of the first run (with compilation) and of the later ones, and the findings' codes.
 

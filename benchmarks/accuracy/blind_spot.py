@@ -1,10 +1,11 @@
 """The certificate's blind spot: what happens as a mode becomes too narrow to be found.
 
-Half of the mass is N(0, I) in two dimensions, half a needle of a given width eleven away. The
-total variation of draws that miss it is 1/2 and log Z is off by log 2 = .693, but every number
-computed from draws that all miss it looks perfect; replicates and the coverage of the pool's
-generators see it only where some found it. For each width one run at the defaults, and one that is
-told the needle's place (``known_positions``).
+Half of the mass is N(0, I) in two dimensions; the other half is a needle of a given width, eleven
+away. Draws that miss the needle have a total variation of 1/2 from the target, and their log Z is
+off by log 2 = .693. But if all draws miss it, every number computed from them looks perfect:
+replicates and the coverage of the pool's generators see the needle only where some of them found
+it. For each width there is one run at the defaults, and one that is told the needle's place
+(``known_positions``).
 
 Usage: python -m benchmarks.accuracy.blind_spot [--widths 1,0.1,...] [--num-samples 4000]
 [--output benchmarks/results/blind_spot.json]

@@ -6,11 +6,12 @@ For each problem ``--runs`` runs of ``--num-samples`` draws with different seeds
   truth, beside the 99 % binomial interval of the nominal count;
 - the mean of Ẑ/Z with its standard error: Ẑ is unbiased;
 - how often the one-sided 95 % limits of the total variation and of the Kullback-Leibler divergence
-  cover what they are limits of. These are path-space distances of the law of an unweighted draw,
+  cover what they limit. These are distances of the law of an unweighted draw on the space of paths,
   ``½ E|w/Z - 1|`` and ``log Z - E log w``, here with the exact Z and all runs together;
 - how often the limits cover the distances of the draws themselves, which are below those of paths
-  by data processing: total variation and divergence of the shares of cells (each mode cut in four
-  by two random lines) of the unweighted draws of all runs, less what equal draws would have.
+  by data processing. Measured are total variation and divergence of the shares of cells (each mode
+  cut in four by two random lines), of the unweighted draws of all runs, less what chance alone
+  makes.
 
 Usage: python -m benchmarks.accuracy.calibration [--problems gmm4,...] [--runs 100]
 [--num-samples 2000] [--output benchmarks/results/calibration.json]

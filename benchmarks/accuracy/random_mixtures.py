@@ -2,15 +2,18 @@
 
 Five Gaussians of equal weight: centres from N(0, 3² I), widths (geometric means of the deviations)
 in equal ratios from 1 down to 1/``ratio``, deviations along random axes that differ by up to 3. A
-narrow mode dominates a small ball only, so that few random points fall into it, and outside of it
-the density does not say that it is there. For each dimension and ratio ``--mixtures`` mixtures, one
-run each at the defaults.
+narrow mode dominates a small ball only: few random points fall into it, and outside of it nothing
+in the density points to it. For each dimension and ratio there are ``--mixtures`` mixtures and one
+run for each at the defaults.
 
-A mode is missed where the draws have less than a tenth of its weight. Each row: runs that found
-all modes, and the root mean square error of log Z and the mean error of the mode weights of these
-(with what 95 of 100 clouds of exact draws read); modes missed, by width; mass missed on average;
-how many of the runs that missed something have any finding, and how many of the others. With
-``--candidates`` the default's pilot is given another number of candidates in each search.
+A mode is missed where the draws have less than a tenth of its weight. Each row has
+
+- the runs that found all modes, the root mean square error of log Z and the mean error of the mode
+  weights of these runs, with its floor (95 of 100 sets of exact draws stay below);
+- the modes missed, by width, and the mass missed on average;
+- how many of the runs that missed something have any finding, and how many of the others.
+
+``--candidates`` gives the default's pilot another number of candidates in each search.
 
 Usage: python -m benchmarks.accuracy.random_mixtures [--dims 2,5,8,15,20] [--ratios 1,2,4]
 [--mixtures 8] [--candidates 128] [--num-samples 2000]

@@ -1,10 +1,10 @@
 """Accuracy as asked for: tolerance against certificate, measured error and cost.
 
-For each problem and tolerance ε one run of ``rdmc_jax.sample(..., tolerance=ε)``: the pilot's
-predicted limit, the certified ``tv_limit`` of the reported draws, and what can be measured of the
-law of the *unweighted* draws, which the certificate is about: total variation of the mode weights
-and the largest Kolmogorov-Smirnov distance over the coordinates, each beside the 95 % quantile of
-as many exact draws; both are below the total variation itself.
+For each problem and tolerance ε one run of ``rdmc_jax.sample(..., tolerance=ε)``. Written are the
+limit that the pilot predicts, the certified ``tv_limit`` of the reported draws, and two distances
+of the *unweighted* draws, which the certificate is about: total variation of the mode weights and
+the largest Kolmogorov-Smirnov distance over the coordinates. Both are lower bounds of the total
+variation itself; each stands beside its floor, the 95 % quantile of as many exact draws.
 
 Usage: python -m benchmarks.accuracy.tolerance [--problems gmm4,...] [--tolerances 0.3,0.1,0.03]
 [--num-samples 2000] [--max-evals 20000] [--output benchmarks/results/tolerance.json]

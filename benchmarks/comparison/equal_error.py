@@ -1,14 +1,15 @@
 """Evaluations for equal error: ours beside adaptive tempered SMC, over many seeds.
 
-Errors that are noise fall as the square root of the evaluations spent on draws, so what one more
-digit costs is evaluations times mean squared error, whatever the number of draws. Where the root
-mean square is above .1 modes are missed, which more draws do not mend: such sizes do not count. For
-each problem and each of two errors, of log Z and of the mode weights (total variation), that
-product is taken at the size of each method at which it is least: of `rdmc_jax.sample` the smallest
-budget or the defaults, of SMC with MALA moves (`benchmarks.baselines.tempered`; it gets the
-reference) all numbers of moves and particles up to ``--max-evals``. The ratio says how many times
-fewer evaluations `sample` needs. In brackets the 5 and 95 % quantiles over resampled seeds, with
-the choice of sizes inside.
+An error that is noise falls as the square root of the evaluations spent on draws. So evaluations
+times mean squared error measure the cost, whatever the number of draws. Where the root mean square
+is above .1, modes are missed, which more draws do not mend: such sizes do not count.
+
+For each problem and each of two errors, of log Z and of the mode weights (total variation), each
+method has the size at which that product is smallest. The sizes of `rdmc_jax.sample` are the
+smallest budget and the defaults; those of SMC with MALA moves (`benchmarks.baselines.tempered`; it
+gets the reference) are all numbers of moves and particles up to ``--max-evals``. The ratio of the
+products says how many times fewer evaluations `sample` needs. In brackets are the 5 and 95 %
+quantiles over resampled seeds, with the choice of sizes inside.
 
 Problems: many modes in two dimensions, and modes of unequal widths in more. Not those with hard
 edges, where blackjax's tempering multiplies a temperature of 0 by the logarithm of 0.
@@ -66,7 +67,7 @@ def measure(name, options):
             record = {"problem": name, "method": method, "size": str(size), "commit": commit}
             record |= {error: [one[error] for one in errors] for error in ERRORS}
             yield record | {"evals": evals}
-            if np.mean(evals) * 3 > options.max_evals:  # the next size is three times as dear
+            if np.mean(evals) * 3 > options.max_evals:  # the next size costs three times as much
                 break
 
 

@@ -2,10 +2,10 @@
 
 `problems.logistic` (31 dimensions, one mode), a Gaussian in 64, and `two_modes` in 64 and 128, by
 `rdmc_jax.sample` at its defaults and by NUTS and tempered SMC of `benchmarks.baselines`, which get
-a broad start and tuning for nothing. Written for each size and seed: evaluations per draw,
+a broad start and tuning that is not counted. Written for each size and seed: evaluations per draw,
 processor seconds of a compiled run, error of log Z, total variation of the mode weights, and the
-root mean square over the coordinates of (mean - truth) / deviation, which independent draws bring
-to N^(-1/2).
+root mean square over the coordinates of (mean - truth) / deviation. Independent draws have
+N^(-1/2).
 
 Usage: python -m benchmarks.comparison.losses [--seeds 2] [--num-samples 2000]
 [--output benchmarks/results/losses.json]
@@ -32,7 +32,7 @@ CASES = {
     "two_modes_64": lambda: problems.two_modes(64),
     "two_modes_128": lambda: problems.two_modes(128),
 }
-# sizes of each method, from cheap to dear
+# sizes of each method, the cheapest first
 SIZES = {"sample": ("default",), "NUTS": ((50, 40), (50, 120), (50, 400))}
 SIZES |= {"SMC HMC": ((1, 1), (10, 1)), "SMC MALA": ((3, 1), (30, 1))}
 LOGISTIC = RESULTS / "logistic_truth.json"

@@ -11,10 +11,10 @@ Targets: three unit-variance Gaussians of weights .5, .3, .2 on a triangle of gr
 - `rdmc_jax.sample` at its defaults and with a tolerance.
 
 Steps, horizon and radius are chosen for each target and number of evaluations by the exact error
-(of LMC averaged over the seeds, of rdMC on the first): a favour that `sample` does not get. Error
-is the maximum mean discrepancy (its square, a V-statistic, of the weighted draws where there are
-weights) against 2,000 exact draws; the floor is what 1,000 exact draws read. Evaluations are the
-larger of density and gradient counts per draw.
+(of LMC averaged over the seeds, of rdMC on the first), a favour that `sample` does not get. The
+error is the squared maximum mean discrepancy (a V-statistic, of the weighted draws where there are
+weights) against 2,000 exact draws; its floor is the error that 95 of 100 sets of 1,000 exact draws
+stay below. Evaluations are the larger of density and gradient counts per draw.
 
 Usage: python -m benchmarks.comparison.separation [--seeds 3] [--num-samples 1000]
 [--output benchmarks/results/separation.json] [--picture benchmarks/results/separation.png]
@@ -54,7 +54,7 @@ STYLES = {
     ("paper", None): ("rdMC as published", "tab:blue", "-"),
     ("sample", None): ("rdmc_jax.sample", "black", "-"),
 }
-# at the floor: not worse than 95 of 100 clouds of exact draws, on average over the seeds
+# the floor is reached where the mean error over the seeds is at most the floor
 COLUMNS = ("target", "floor", *(label for label, _, _ in STYLES.values()))
 
 

@@ -2,18 +2,19 @@
 
 Methods: `rdmc_jax.sample` with the smallest budget that it takes, at its defaults and with a
 tolerance; `rdmc_jax.paper`; a composition whose particles pool their inner chains; and the
-baselines of `benchmarks.baselines` (settings there), which get a broad start, a reference that
-covers the modes and tuning for nothing. `paper` and the composition get the baselines' coordinates
-too; `sample` gets an example position.
+baselines of `benchmarks.baselines` (settings there). The baselines get a broad start, a reference
+that covers the modes, and tuning that is not counted. `paper` and the composition get the
+baselines' coordinates; `sample` gets an example position.
 
 For each problem, method, size and seed: absolute error of log Z; total variation of the mode
 weights; largest Kolmogorov-Smirnov distance over the coordinates, where there are exact draws;
 evaluations per draw (the larger of density and gradient counts, pilots and pools included);
-seconds of a run that compiles nothing (of the same key again, if it needed other programs than the
-keys before it; ``seconds_cold`` are those of the first time), by the wall and of the processors,
-and of the first run of that method, which compiles.
-The floor is what as many exact draws read (95 % quantile). Rows of the output file are kept with
-``--resume``.
+seconds by the wall and of the processors. These are of a run that compiles nothing: if a key needs
+other programs than the keys before it, it runs again, and ``seconds_cold`` are those of the first
+time. ``seconds_first`` are of the first run of that method, which compiles.
+
+The floor is the error that 95 of 100 sets of as many exact draws stay below. ``--resume`` keeps the
+rows of the output file.
 
 Usage: python -m benchmarks.comparison.work_precision [--problems gmm4,...]
 [--methods sample,NUTS,...] [--seeds 3] [--num-samples 2000] [--max-evals 2000] [--resume]
@@ -145,7 +146,7 @@ def measure(name, problem, method, done, options):
                 "errors": errors_of(problem, truth, outcome),
                 "floors": truth.floors,
             }
-        if np.mean(evals) * 3 > options.max_evals:  # the next size is three times as dear
+        if np.mean(evals) * 3 > options.max_evals:  # the next size costs three times as much
             return
 
 

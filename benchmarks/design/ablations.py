@@ -1,8 +1,8 @@
 """What the parts of the default are worth: each variant changes one thing of the restart.
 
-For every problem and variant, ensembles of 1,000 draws from ``--seeds`` independent pools: mean and
-smallest effective sample size of the weights, root mean square error of log Z, evaluations per draw
-(pilot and pool included, the discarded ensemble not).
+For every problem and variant there are ensembles of 1,000 draws from ``--seeds`` independent pools.
+Written are the mean and the smallest effective sample size of the weights, the root mean square
+error of log Z, and the evaluations per draw (with pilot and pool, without the discarded ensemble).
 
 Usage: python -m benchmarks.design.ablations [--problems funnel,...] [--seeds 6]
 [--output benchmarks/results/ablations.json]

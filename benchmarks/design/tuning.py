@@ -1,16 +1,16 @@
 """What tuning would be worth: by gradient, and of the grid by measured noise.
 
-Part one. ``E[log w]`` of a path is differentiable in the grid, the variances and the steps of
-unadjusted Langevin chains. Adam maximises it with fresh keys in every step, over the increments of
-log-SNR, and for each level a factor of the variance and one of the chains' step; `importance`
-has exact gradients, `chains` those that leave the choice among chains out. Held-out keys then
-compare the bounds with those of the untuned method, with as many evaluations, and with twice as
-many (levels, or inner samples): tuning is worth a factor of two of evaluations where it is below.
+Part one: by gradient. ``E[log w]`` of a path is differentiable in the grid, the variances and the
+steps of unadjusted Langevin chains. Adam maximises it, with fresh keys in every step, over the
+increments of log-SNR and, for each level, a factor of the variance and one of the chains' step.
+`importance` has exact gradients; those of `chains` leave the choice among chains out. Held-out keys
+then compare the bounds with those of the untuned method, with as many evaluations and with twice as
+many (levels, or inner samples). Tuning is worth a factor of two of evaluations where its bound is
+below the latter. Beside it stands a uniform grid of which only the end is chosen, among six, by
+half as many other keys.
 
-Beside it: a uniform grid whose end alone is chosen, among six by half as many other keys.
-
-Part two. The adaptive grid: levels so that each has the same measured `noise_kl`, from a
-pilot run of the uniform log-SNR grid, and again from one of the grid so found.
+Part two: the adaptive grid. Levels are placed so that each has the same measured `noise_kl`, from a
+pilot run of the uniform log-SNR grid, and again from a run of the grid so found.
 
 Coordinates are those with mean 0 and deviation 1, from exact draws. ``kl`` is
 ``log Z - mean log w`` with the exact log Z.

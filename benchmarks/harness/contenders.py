@@ -1,6 +1,6 @@
 """What is compared: ours, the published algorithm, a composition, and the baselines.
 
-``METHODS`` has for each a run, a tuning that is not counted, and sizes from cheap to dear.
+``METHODS`` has for each a run, a tuning that is not counted, and sizes, the cheapest first.
 """
 
 import functools

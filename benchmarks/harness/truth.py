@@ -1,4 +1,4 @@
-"""Errors of any method's draws against exact ones, and what exact draws themselves read."""
+"""Errors of any method's draws against exact ones, and the floors: errors of exact draws."""
 
 from typing import Any, NamedTuple
 

@@ -8,11 +8,11 @@
 - `num_samples`: two modes in 8 dimensions, 10^2 to 10^5 draws (``--num-draws`` for others);
 - `num_modes`: 1 to 64 unit Gaussians of equal weight in the plane, on a spiral (`spiral_mixture`).
 
-Of each row: evaluations per draw, seconds of the first run (with compilation) and of the later
-ones, error of log Z of each seed with the reported standard error, effective sample size over the
-draws, total variation of the mode weights (mean over the seeds, beside the 95 % quantile of exact
-draws; only where there are at most 256 modes), and the findings. Draws are 2,000 where the series
-is not about them.
+Each row has the evaluations per draw, the seconds of the first run (with compilation) and of the
+later ones, the error of log Z of each seed with the reported standard error, the effective sample
+size over the draws, the total variation of the mode weights (mean over the seeds, beside its floor,
+the 95 % quantile of exact draws; only where there are at most 256 modes), and the findings. There
+are 2,000 draws where the series is not about their number.
 
 Usage: python -m benchmarks.speed.scaling [--series two_modes,...] [--seeds 3] [--num-draws 1e2,1e3]
 [--output benchmarks/results/scaling.json] [--picture benchmarks/results/scaling.png]

@@ -3,22 +3,24 @@
 The limit is one jitted program of ``lax.scan`` over Langevin steps ``x + h ∇log π(x) + √(2h) ξ`` on
 the same density in single precision, for as many chains side by side as the sampler moves (column
 width). It evaluates value and gradient as often as the sampler, the value alone as often
-(importance candidates, trial points of the pilot), and draws as many normal numbers. What it lacks
-is all the rest: acceptance, weights, adaptation, resampling, kernel averages of the pool,
-eigenvectors of Hessians. Evaluations are those that the run reports (a Hessian product is one);
-normal numbers are counted by a run of the same program with the same key.
+(importance candidates, trial points of the pilot), and draws as many normal numbers. It has none of
+the rest: acceptance, weights, adaptation, resampling, kernel averages of the pool, eigenvectors of
+Hessians. Evaluations are those that the run reports (a Hessian product is one); normal numbers are
+counted by a run of the same program with the same key.
 
-Sampled are `two_modes`, whose density costs next to nothing, and `galaxy` (82 data) by
+The problems are `two_modes`, whose density costs next to nothing, and `galaxy` (82 data). The
+programs are
 
 - `MALA alone`: that kernel in a loop, which is the limit with accepting and rejecting;
 - `paper`: the published algorithm, unadjusted chains that begin at importance candidates;
 - `chains`: warm MALA chains on each particle's posterior, matched moments, annealed finish;
 - `default`: what `sample` runs: its preparation (pilot and pool) and its ensemble are two
-  programs, and what the row says is their sum.
+  programs, and the row has their sum.
 
 Seconds are medians of runs in which sampler and limit take turns; compilation, tracing included,
-stands apart. Memory is what the compiler reserves (temporary arrays, arguments, results) against
-the number of particles; of the default that of its ensemble, the pool's size being given.
+has a column of its own. Memory is what the compiler reserves (temporary arrays, arguments, results)
+for each number of particles; that of the default is of its ensemble, with the size of the pool
+fixed.
 
 Usage: python -m benchmarks.speed.speed [--problems two_modes_2,...] [--methods paper,...]
 [--repeats 7] [--particles 256,1024,4096,16384] [--memory-dims 16]
