@@ -25,7 +25,7 @@ notebooks: $(VENV)/.dev
 
 bench: $(VENV)/.bench
 	mkdir -p bench_results
-	$(RUN) benchmarks.work_precision --seeds 2 --max-evals 500 \
+	$(RUN) benchmarks.comparison.work_precision --seeds 2 --max-evals 500 \
 	  --problems gmm4,rings,two_modes_8,galaxy_equal,many_well_4,funnel \
 	  --methods "sample,NUTS,SMC MALA,parallel tempering" \
 	  --output bench_results/bench.json --pictures bench_results
@@ -35,7 +35,7 @@ bench-full: $(VENV)/.bench
 
 bench-gpu: $(VENV)/.bench
 	$(BIN)/python -m pip install --quiet 'jax[cuda12]'
-	$(RUN) benchmarks.gpu --output bench_gpu.json
+	$(RUN) benchmarks.speed.gpu --output bench_gpu.json
 
 clean:
 	rm -rf .venv bench_results *_draws.npz *_draws.png

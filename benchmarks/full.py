@@ -15,27 +15,30 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import accuracy, tolerance
-from benchmarks.report import chosen, environment, write
+from benchmarks.accuracy import accuracy, tolerance
+from benchmarks.harness.report import chosen, environment, write
 
 # one step for each problem where a script cannot go on in the middle
 STEPS = {
-    **{f"accuracy_{name}": ("accuracy", "--problems", name) for name in accuracy.PROBLEMS},
-    **{f"tolerance_{name}": ("tolerance", "--problems", name) for name in tolerance.PROBLEMS},
-    "work_precision": ("work_precision", "--seeds", "5", "--resume"),
-    "equal_error": ("equal_error",),
-    "separation": ("separation",),
-    "scaling": ("scaling",),
-    "losses": ("losses",),
-    "speed": ("speed",),
-    "calibration": ("calibration",),
-    "random_mixtures": ("random_mixtures",),
-    "blind_spot": ("blind_spot",),
-    "ablations": ("ablations",),
-    "tuning": ("tuning",),
-    "import_time": ("import_time",),
-    "first_call": ("first_call",),
-    "many_posteriors": ("many_posteriors",),
+    **{
+        f"{script}_{name}": (f"accuracy.{script}", "--problems", name)
+        for script, known in (("accuracy", accuracy.PROBLEMS), ("tolerance", tolerance.PROBLEMS))
+        for name in known
+    },
+    "work_precision": ("comparison.work_precision", "--seeds", "5", "--resume"),
+    "equal_error": ("comparison.equal_error",),
+    "separation": ("comparison.separation",),
+    "scaling": ("speed.scaling",),
+    "losses": ("comparison.losses",),
+    "speed": ("speed.speed",),
+    "calibration": ("accuracy.calibration",),
+    "random_mixtures": ("accuracy.random_mixtures",),
+    "blind_spot": ("accuracy.blind_spot",),
+    "ablations": ("design.ablations",),
+    "tuning": ("design.tuning",),
+    "import_time": ("speed.startup", "import_time"),
+    "first_call": ("speed.startup", "first_call"),
+    "many_posteriors": ("speed.many_posteriors",),
 }
 
 

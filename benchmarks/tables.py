@@ -1,6 +1,7 @@
-"""Write the tables of ``benchmarks/README.md`` and ``README.md`` from the committed results.
+"""Write the tables of the README files from the committed results.
 
-The text between ``<!-- name -->`` and ``<!-- end name -->`` becomes the table of that name.
+The text between ``<!-- name -->`` and ``<!-- end name -->`` becomes the table of that name. Each
+folder's README owns the tables of its scripts; the project's README has one of them, shortened.
 
 Usage: python -m benchmarks.tables [--merge part.json ... --into results/accuracy.json]
 """
@@ -9,23 +10,11 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks import (
-    ablations,
-    accuracy,
-    blind_spot,
-    calibration,
-    equal_error,
-    first_call,
-    losses,
-    random_mixtures,
-    scaling_picture,
-    separation_picture,
-    speed_table,
-    tolerance,
-    tuning,
-    work_precision_picture,
-)
-from benchmarks.report import markdown, write
+from benchmarks.accuracy import accuracy, blind_spot, calibration, random_mixtures, tolerance
+from benchmarks.comparison import equal_error, losses, separation, work_precision
+from benchmarks.design import ablations, tuning
+from benchmarks.harness.report import RESULTS, markdown, write
+from benchmarks.speed import scaling, speed, startup
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -44,9 +33,8 @@ def records_of(table):
 
 
 def speed_tables(report):
-    columns, row = speed_table.MEMORY_COLUMNS, speed_table.memory_cells
-    memory = speed_table.table(report["memory"], columns, row)
-    return f"{speed_table.table(report['records'])}\n\n{memory}"
+    memory = speed.table(report["memory"], speed.MEMORY_COLUMNS, speed.memory_cells)
+    return f"{speed.table(report['records'])}\n\n{memory}"
 
 
 def merged(paths):
@@ -67,25 +55,31 @@ def merged(paths):
 
 
 TABLES = {
-    FOLDER / "README.md": {
+    FOLDER / "accuracy" / "README.md": {
         "accuracy": accuracy_table,
-        "work_precision": records_of(work_precision_picture.table),
-        "work_precision_10000": records_of(work_precision_picture.table),
-        "equal_error": records_of(equal_error.table),
-        "separation": lambda report: separation_picture.table(report["targets"]),
-        "losses": losses.table,
-        "scaling": records_of(scaling_picture.table),
-        "speed": speed_tables,
         "tolerance": records_of(tolerance.table),
-        "tuning": records_of(tuning.table),
+        "calibration": records_of(calibration.table),
         "random_mixtures": records_of(random_mixtures.table),
         "blind_spot": records_of(blind_spot.table),
-        "calibration": records_of(calibration.table),
+    },
+    FOLDER / "comparison" / "README.md": {
+        "work_precision": records_of(work_precision.table),
+        "work_precision_10000": records_of(work_precision.table),
+        "equal_error": records_of(equal_error.table),
+        "separation": lambda report: separation.table(report["targets"]),
+        "losses": losses.table,
+    },
+    FOLDER / "speed" / "README.md": {
+        "speed": speed_tables,
+        "scaling": records_of(scaling.table),
+        "first_call": records_of(startup.table),
+    },
+    FOLDER / "design" / "README.md": {
         "ablations": records_of(ablations.table),
-        "first_call": records_of(first_call.table),
+        "tuning": records_of(tuning.table),
     },
     FOLDER.parent / "README.md": {
-        "work_precision": lambda report: work_precision_picture.short_table(report["records"]),
+        "work_precision": lambda report: work_precision.short_table(report["records"]),
     },
 }
 
@@ -95,7 +89,7 @@ def with_tables(path):
     text = path.read_text("utf-8")
     for name, table in TABLES[path].items():
         first, last = f"<!-- {name} -->", f"<!-- end {name} -->"
-        report = json.loads((FOLDER / "results" / f"{name}.json").read_text("utf-8"))
+        report = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
         before, rest = text.split(first)
         text = f"{before}{first}\n\n{table(report)}\n\n{last}{rest.split(last)[1]}"
     return text
@@ -104,7 +98,7 @@ def with_tables(path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--merge", nargs="+", type=Path, default=[])
-    parser.add_argument("--into", type=Path, default=FOLDER / "results" / "accuracy.json")
+    parser.add_argument("--into", type=Path, default=RESULTS / "accuracy.json")
     options = parser.parse_args()
     if options.merge:
         write(merged(options.merge), options.into)

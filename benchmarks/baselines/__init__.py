@@ -1,7 +1,7 @@
 """Other samplers on the same problems: blackjax's, tuned, with a broad start given to them.
 
-Each is ``run(key, target, num_samples, size, parameters)`` with ``size`` what its cost grows with,
-and a ``tune(key, target, num_samples)`` whose result it gets, which is not counted.
+Each has a ``run(key, target, num_samples, size, parameters)``, whose cost grows with ``size``, and
+a ``tune(key, target, num_samples)``, which returns the parameters and is not counted.
 """
 
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from benchmarks.baselines.target import Result, Target, make_target
 
 
 class Baseline(NamedTuple):
-    """A sampler, its tuning, and sizes from cheap to dear."""
+    """A sampler, its tuning, and its sizes, the cheapest first."""
 
     run: Any
     tune: Any

@@ -6,28 +6,42 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks import full, losses, tables
-from benchmarks.contenders import METHODS
-from benchmarks.timing import timed
+from benchmarks import full, tables
+from benchmarks.comparison import losses
+from benchmarks.comparison.work_precision import timed
+from benchmarks.harness.contenders import METHODS
 
+TEXTS = {path: path.read_text("utf-8") for path in tables.FOLDER.rglob("README.md")}
+# each script by its path in the folder, such as speed/gpu
 SCRIPTS = {
-    path.stem
-    for path in tables.FOLDER.glob("*.py")
-    if 'if __name__ == "__main__"' in path.read_text()
+    path.relative_to(tables.FOLDER).with_suffix("").as_posix()
+    for path in tables.FOLDER.rglob("*.py")
+    if 'if __name__ == "__main__"' in path.read_text("utf-8")
 }
+MARKER = re.compile(r"^<!-- (\w+) -->$", re.M)
 
 
-@pytest.mark.parametrize("path", tables.TABLES, ids=["its own", "the project's"])
+def name_of(path):
+    return path.relative_to(tables.FOLDER.parent).as_posix()
+
+
+@pytest.mark.parametrize("path", tables.TABLES, ids=name_of)
 def test_the_tables_are_those_of_the_results(path):
     assert tables.with_tables(path) == path.read_text("utf-8")
 
 
-def test_each_script_is_explained_and_each_step_is_a_script():
-    explained = re.findall(
-        r"^\| `(\w+)\.py` \|", (tables.FOLDER / "README.md").read_text("utf-8"), re.M
-    )
+@pytest.mark.parametrize("path", TEXTS, ids=name_of)
+def test_each_marked_table_is_made_from_the_results(path):
+    assert set(MARKER.findall(TEXTS[path])) == set(tables.TABLES.get(path, ()))
+
+
+def test_each_script_is_explained_once_with_its_command_and_each_step_is_a_script():
+    rows = [row for text in TEXTS.values() for row in re.findall(r"^\| `.+\.py` \|.*$", text, re.M)]
+    explained = [re.match(r"\| `([\w/]+)\.py` \|", row)[1] for row in rows]
     assert len(explained) == len(set(explained)) and set(explained) == SCRIPTS
-    assert {module for module, *_ in full.STEPS.values()} <= SCRIPTS
+    for name, row in zip(explained, rows, strict=True):
+        assert f"`python -m benchmarks.{name.replace('/', '.')}" in row
+    assert {module.replace(".", "/") for module, *_ in full.STEPS.values()} <= SCRIPTS
 
 
 def test_losses_ask_for_sizes_that_the_methods_have():

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import rdmc_jax as rj
-from benchmarks import limit, programs, scaling, speed, speed_table
+from benchmarks.speed import limit, programs, scaling, speed
 from rdmc_jax.samplers.core import Plan, core
 
 DIM, WIDTH = 3, 8
@@ -94,8 +94,8 @@ def test_the_tables_have_a_cell_for_each_column():
     }
     total = speed.total_of([record, record])
     assert total["counts"] == {"gradients": 6, "values": 4, "normals": 2}
-    lines = speed_table.table([record, total]).splitlines()
-    assert {text.count("|") for text in lines} == {len(speed_table.COLUMNS) + 1}
+    lines = speed.table([record, total]).splitlines()
+    assert {text.count("|") for text in lines} == {len(speed.COLUMNS) + 1}
     memory = {
         "program": "paper",
         "dim": 2,
@@ -103,10 +103,8 @@ def test_the_tables_have_a_cell_for_each_column():
         "megabytes": None,
         "bytes_per_coordinate": None,
     }
-    lines = speed_table.table(
-        [memory], speed_table.MEMORY_COLUMNS, speed_table.memory_cells
-    ).splitlines()
-    assert {text.count("|") for text in lines} == {len(speed_table.MEMORY_COLUMNS) + 1}
+    lines = speed.table([memory], speed.MEMORY_COLUMNS, speed.memory_cells).splitlines()
+    assert {text.count("|") for text in lines} == {len(speed.MEMORY_COLUMNS) + 1}
 
 
 def test_modes_on_the_spiral_are_seven_deviations_apart():

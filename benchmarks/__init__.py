@@ -1,0 +1,1 @@
+"""Measurements: accuracy, comparison with other samplers, speed, design choices."""

@@ -1,0 +1,1 @@
+"""How close the draws are to the truth, and whether the reported errors are right."""

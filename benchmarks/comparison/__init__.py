@@ -1,0 +1,1 @@
+"""The same errors beside those of other samplers, and what they cost."""

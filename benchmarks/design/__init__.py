@@ -1,0 +1,1 @@
+"""What each part of the default is worth, and what was tried and left out."""

@@ -1,0 +1,1 @@
+"""What all scripts share: problems by name, errors against exact draws, methods, reports."""

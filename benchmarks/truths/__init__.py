@@ -1,0 +1,1 @@
+"""Long runs that measure the exact values of problems without a closed form."""
