@@ -21,6 +21,7 @@ Usage: python -m benchmarks.accuracy.random_mixtures [--dims 2,5,8,15,20] [--rat
 """
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 from unittest import mock
@@ -127,9 +128,10 @@ def run(dim, ratio, seed, num_samples):
 
 def with_candidates(sizes, number):
     """The sizes with another number of candidates for each start of a search."""
-    if number is None or sizes.pilot_size is None:
+    if number is None:
         return sizes
-    return sizes._replace(pilot_size=sizes.pilot_size._replace(num_candidates=number))
+    pilot = dataclasses.replace(sizes.pilot, num_candidates=number)
+    return dataclasses.replace(sizes, pilot=pilot)
 
 
 def measure(dim, ratio, options):
@@ -140,7 +142,7 @@ def measure(dim, ratio, options):
     return {
         "dim": dim,
         "ratio": ratio,
-        "candidates": sizes.pilot_size.num_candidates,
+        "candidates": sizes.pilot.num_candidates,
         "commit": environment()["versions"]["commit"],
         "runs": runs,
     }

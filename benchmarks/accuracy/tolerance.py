@@ -97,7 +97,7 @@ def measure(name, tolerance, options):
         "reported_standard_error": draws.log_normalizer_error,
         "ess": draws.ess,
         "evals_per_sample": draws.evals_per_sample,
-        "generations": [one._asdict() for one in accuracy.generations],
+        "trials": [one._asdict() for one in accuracy.trials],
         "stopped": accuracy.stopped,
         "findings": [code for code, _ in draws.findings()],
         "seconds": time.perf_counter() - begin,

@@ -9,6 +9,7 @@ Usage: python -m benchmarks.design.ablations [--problems funnel,...] [--seeds 6]
 """
 
 import argparse
+import dataclasses
 import functools
 import sys
 from pathlib import Path
@@ -24,8 +25,8 @@ from benchmarks.harness.report import chosen, environment, line, markdown, write
 from rdmc_jax.diffusion.transitions import predictive_variance
 from rdmc_jax.montecarlo.weights import log_mean_exp, weight_ess
 from rdmc_jax.planning.defaults import DEFAULT_SIZES
-from rdmc_jax.samplers.core import Plan, ensemble, prepare
-from rdmc_jax.samplers.methods import NUM_PARTICLES, restart_pilot
+from rdmc_jax.samplers.core import ensemble, prepare
+from rdmc_jax.samplers.methods import NUM_PARTICLES
 from rdmc_jax.samplers.noised_pool import LARGEST_NOISE
 from rdmc_jax.types import Kernel
 
@@ -76,7 +77,7 @@ def method_of(finish, threshold=25.0, largest_noise=LARGEST_NOISE):
     start = rj.samplers.noised_pool(
         num_particles=NUM_PARTICLES, threshold=threshold, largest_noise=largest_noise
     )
-    return rj.rdmc(start, rj.samplers.no_levels(), finish)
+    return rj.rdmc(start, finish=finish)
 
 
 def leapfrogs(logdensity_fn, step_size):
@@ -85,7 +86,7 @@ def leapfrogs(logdensity_fn, step_size):
 
 
 class Chain(NamedTuple):
-    """A state that hides its gradient, by which `annealed` would tell steep posteriors."""
+    """A state that hides its gradient, by which `annealed_finish` would tell steep posteriors."""
 
     position: jax.Array
     logdensity: jax.Array
@@ -175,15 +176,16 @@ def variants(sizes):
 def measure(name, problem, seeds):
     dim = sum(np.size(leaf) for leaf in jax.tree.leaves(problem.position))
     sizes = sizes_of(dim)
-    prepared_with = jax.jit(prepare, static_argnames=("logdensity_fn", "plan"))
+    prepared_with = jax.jit(prepare, static_argnames=("logdensity_fn", "pilot", "method"))
     run = jax.jit(ensemble, static_argnames=("logdensity_fn", "method"))
     fn, position = problem.logdensity_fn, problem.position
     records = []
 
     @functools.cache
     def prepared(generator, seed):
-        plan = Plan(method_of(finish_of(sizes)), restart_pilot(sizes), generator, 0, 0, "")
-        return prepared_with(jax.random.key(seed), fn, position, None, None, plan=plan)
+        method = dataclasses.replace(method_of(finish_of(sizes)), pool=generator)
+        options = {"pilot": sizes.pilot, "method": method}
+        return prepared_with(jax.random.key(seed), fn, position, None, None, **options)
 
     for variant, (generator, method) in variants(sizes).items():
         ess, errors, evals = [], [], []

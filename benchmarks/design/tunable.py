@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 
 import rdmc_jax as rj
-from rdmc_jax.samplers.sampler import bind_stages
-from rdmc_jax.types import Estimator, Levels, record
+from rdmc_jax.samplers.sampler import bound
+from rdmc_jax.types import Estimator, record
 
 NUM_PARTICLES = 256
 RATE = 0.05
@@ -66,6 +66,24 @@ class stretched:
         return self.estimator.draw(rng_key, state[1])
 
 
+class Traced(NamedTuple):
+    """Levels at times that are arrays."""
+
+    times: jax.Array
+    estimator: Any
+    transition: Any = rj.diffusion.moment_matched()
+    process: Any = PROCESS
+
+
+class Composed(NamedTuple):
+    """The parts of a method."""
+
+    start: Any
+    levels: Any
+    finish: Any
+    pool: None = None
+
+
 def run(rng_key, raw, *, logdensity_fn, dim, curvature, estimator, samples):
     """Run one ensemble.
 
@@ -97,11 +115,11 @@ def run(rng_key, raw, *, logdensity_fn, dim, curvature, estimator, samples):
             num_start_steps=10,
             step_size=lambda level: step[level],
         )
-    middle = Levels(
-        PROCESS, times, stretched(inner, parameters["log_variance"]), rj.diffusion.moment_matched()
-    )
+    # times are traced here, so they cannot be checked, and the parts go past `rdmc`
+    middle = Traced(times, stretched(inner, parameters["log_variance"]))
     start = rj.samplers.gaussian_start(num_particles=NUM_PARTICLES)
-    sampler = bind_stages(start, middle, rj.samplers.gaussian_finish(), logdensity_fn, None)
+    composed = Composed(start, middle, rj.samplers.gaussian_finish())
+    sampler = bound(composed, logdensity_fn, None)
     init_key, step_key = jax.random.split(rng_key)
     state = sampler.init(jnp.zeros(dim), init_key)
     keys = jax.random.split(step_key, sampler.num_steps)

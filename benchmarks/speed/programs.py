@@ -11,8 +11,8 @@ from jax.flatten_util import ravel_pytree
 import rdmc_jax as rj
 from rdmc_jax.planning.defaults import choose_sizes
 from rdmc_jax.samplers import methods
-from rdmc_jax.samplers.core import Plan, core, ensemble, prepare
-from rdmc_jax.samplers.methods import published, restart_finish
+from rdmc_jax.samplers.core import Recipe, core, ensemble, prepare
+from rdmc_jax.samplers.methods import published
 from rdmc_jax.types import Evaluations
 
 NUM_PARTICLES = 256
@@ -71,10 +71,8 @@ def warm_chains(num_particles=NUM_PARTICLES):
 def restart(dim, num_particles=methods.NUM_PARTICLES):
     """The method of the default, for any number of particles."""
     sizes, _ = choose_sizes(dim, methods.NUM_PARTICLES, 1, None)
-    finish = restart_finish(sizes, sizes.num_temperatures)
-    return rj.rdmc(
-        rj.samplers.noised_pool(num_particles=num_particles), rj.samplers.no_levels(), finish
-    )
+    start = rj.samplers.noised_pool(num_particles=num_particles)
+    return rj.samplers.restart(sizes, start=start)
 
 
 METHODS = {
@@ -87,10 +85,10 @@ METHODS = {
 def program_of(name, problem, dim, num_particles):
     """A method on the user's coordinates, pilot apart: a program of a key."""
     position = jnp.zeros(dim, jnp.float32)
-    plan = Plan(METHODS[name](dim, num_particles), None, None, 1, 1, "")
+    recipe = Recipe(METHODS[name](dim, num_particles))
 
     def run(key):
-        return core(key, problem.logdensity_fn, position, plan=plan)
+        return core(key, problem.logdensity_fn, position, plan=recipe)
 
     return Program(name, num_particles * NUM_CHAINS, run, ())
 
@@ -129,12 +127,20 @@ def mala_of(problem, dim, num_steps=120):
 
 def preparation_of(problem, dim):
     """Pilot and pool of the default."""
-    position, plan = jnp.zeros(dim, jnp.float32), rj.plan(dim=dim)
+    position, recipe = jnp.zeros(dim, jnp.float32), rj.plan(dim=dim).recipe
 
     def run(key):
-        return prepare(key, problem.logdensity_fn, position, None, None, plan=plan)
+        return prepare(
+            key,
+            problem.logdensity_fn,
+            position,
+            None,
+            None,
+            pilot=recipe.pilot,
+            method=recipe.method,
+        )
 
-    return Program("default: preparation", plan.num_particles, run, ())
+    return Program("default: preparation", recipe.num_particles, run, ())
 
 
 def ensemble_of(problem, dim, num_particles, prepared):

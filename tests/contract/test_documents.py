@@ -1,10 +1,11 @@
-"""Everything shown is run: the README's Python blocks and the notebooks."""
+"""Everything shown is run: the Python blocks of README and CONTRIBUTING, and the notebooks."""
 
 import math
 import re
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from nbclient import NotebookClient
 
@@ -23,6 +24,18 @@ def test_the_blocks_of_the_readme_run_in_order_and_say_what_they_claim(capsys):
     assert "weight ESS" in capsys.readouterr().out
     exec(blocks[1], names)
     assert names["draws"].num_samples == 1024
+
+
+def test_the_transition_of_contributing_is_exact_in_a_method():
+    names: dict = {}
+    (block,) = BLOCK.findall((ROOT / "CONTRIBUTING.md").read_text())
+    exec(block, names)
+    draws = names["draws"]
+    error = draws.log_normalizer_error
+    assert 0 < error < 0.05 and abs(draws.log_normalizer - math.log(math.pi / 2)) < 4 * error
+    assert np.all(np.abs(names["mean"] - 1.0) < 4 * names["error"])
+    square, square_error = draws.expectation(lambda x: (x - 1.0) ** 2)
+    assert np.all(np.abs(square - 0.25) < 4 * square_error)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
