@@ -4,6 +4,8 @@ For ``benchmarks.design.tuning``. Methods of the library have static grids; here
 bound to traced ones.
 """
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import optax
