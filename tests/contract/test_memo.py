@@ -1,4 +1,4 @@
-"""Equal calls give the same object, so that equal methods share compiled programs."""
+"""Equal calls give equal parts, so that equal methods share compiled programs."""
 
 import pytest
 
@@ -51,10 +51,9 @@ def test_unequal_compositions_differ():
         lambda: rj.diffusion.time_grid(4, horizon=2.0),
     ],
 )
-def test_equal_calls_give_the_identical_parts(make):
+def test_equal_calls_give_equal_parts(make):
     first, second = make(), make()
     assert first == second and hash(first) == hash(second)
-    assert first is second
 
 
 @pytest.mark.parametrize(
@@ -69,4 +68,4 @@ def test_equal_calls_give_the_identical_parts(make):
     ids=["defaults written out", "order of keywords"],
 )
 def test_the_way_of_writing_a_call_does_not_matter(calls):
-    assert calls[0]() is calls[1]()
+    assert calls[0]() == calls[1]()
