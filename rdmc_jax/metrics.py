@@ -3,11 +3,8 @@
 Every distance of finitely many draws has a floor: print exact against exact draws beside it.
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
 
@@ -172,38 +169,6 @@ def _along_directions(
     return jax.lax.map(distance, directions, batch_size=16)
 
 
-def kolmogorov_smirnov_exact(
-    x: ArrayLike,
-    distribution_fn: Callable[[jax.Array], jax.Array],
-    *,
-    log_weight: ArrayLike | None = None,
-) -> jax.Array:
-    r"""Kolmogorov-Smirnov distance of scalar draws to a known continuous distribution.
-
-    .. math:: \sup_s |\hat F(s) - F(s)|
-
-    Args:
-        x: Scalar draws, shape ``(num_samples,)``: project first.
-        distribution_fn: F, applied to the whole array; increasing and continuous. Where F jumps
-            the result is too large.
-        log_weight: Unnormalised log weights, shape ``(num_samples,)``; equal when omitted.
-
-    Returns:
-        A scalar between 0 and 1.
-
-    >>> import jax.numpy as jnp
-    >>> from rdmc_jax import metrics
-    >>> float(metrics.kolmogorov_smirnov_exact(jnp.array([0.25, 0.75]), lambda s: s))
-    0.25
-    """
-    x = jnp.asarray(x)
-    weight = normalised("log_weight", log_weight, x.shape[0], x.dtype)
-    value, level = sorted_distribution(x, weight)
-    truth = distribution_fn(value)
-    below = jnp.concatenate([jnp.zeros(1, level.dtype), level[:-1]])
-    return jnp.maximum(jnp.max(jnp.abs(truth - level)), jnp.max(jnp.abs(truth - below)))
-
-
 def _evaluate(value: jax.Array, level: jax.Array, at: jax.Array) -> jax.Array:
     """Evaluate a step distribution function, continuous from the right."""
     return jnp.append(jnp.zeros(1, level.dtype), level)[jnp.searchsorted(value, at, side="right")]
@@ -272,57 +237,8 @@ def _sliced_wasserstein(
     return jnp.sqrt(jnp.mean(jax.lax.map(squared_distance, directions, batch_size=16)))
 
 
-def wasserstein(
-    x: ArrayLike,
-    y: ArrayLike,
-    *,
-    x_log_weight: ArrayLike | None = None,
-    y_log_weight: ArrayLike | None = None,
-) -> float:
-    r"""Exact 2-Wasserstein distance of two clouds by the network simplex, on the host.
-
-    .. math:: W_2 = \Big(\min_\gamma \sum_{ij} \gamma_{ij} \|x_i - y_j\|^2\Big)^{1/2}
-
-    Its floor falls only like ``num_samples^(-1/dim)`` and its cost grows like the cube of
-    num_samples: above a few thousand draws use `sliced_wasserstein`.
-
-    Args:
-        x: Draws, shape ``(num_samples, dim)``.
-        y: Draws, shape ``(num_reference, dim)``.
-        x_log_weight: Unnormalised log weights, shape ``(num_samples,)``; equal when omitted.
-        y_log_weight: The same for ``y``.
-
-    Returns:
-        A float in the unit of ``x``.
-
-    Raises:
-        ImportError: If POT is not installed.
-        ValueError: If the shapes do not fit.
-
-    >>> import jax.numpy as jnp
-    >>> from rdmc_jax import metrics
-    >>> metrics.wasserstein(jnp.zeros((2, 2)), jnp.tile(jnp.array([3.0, 4.0]), (3, 1)))
-    5.0
-
-    Reference: Flamary et al. (2021), "POT: Python optimal transport".
-    """
-    try:
-        import ot
-    except ImportError as error:
-        raise ImportError(
-            "wasserstein needs the package POT: pip install 'rdmc_jax[bench]'. "
-            "sliced_wasserstein needs nothing."
-        ) from error
-    x, y, x_weight, y_weight = clouds(x, y, x_log_weight, y_log_weight)
-    x_host, y_host, x_mass, y_mass = (np.asarray(a, float) for a in (x, y, x_weight, y_weight))
-    # The simplex wants the two totals equal to the last digit.
-    x_mass, y_mass = x_mass / x_mass.sum(), y_mass / y_mass.sum()
-    cost = ot.dist(x_host, y_host, metric="sqeuclidean")
-    return float(np.sqrt(max(ot.emd2(x_mass, y_mass, cost, numItermax=10_000_000), 0.0)))
-
-
-# Rows of a kernel matrix that exist at one time.
 ROWS = 64
+"""Rows of a kernel matrix that exist at one time."""
 
 
 def mmd_squared(

@@ -13,7 +13,7 @@ import numpy as np
 import rdmc_jax as rj
 from rdmc_jax.diffusion.transitions import log_normal
 from rdmc_jax.pools.pool import fixed_pool
-from rdmc_jax.types import Estimator, Evaluations, Moments
+from rdmc_jax.types import Evaluations, Moments, record
 
 EXACT = 1e12
 """Effective sample size of moments that are known."""
@@ -94,18 +94,22 @@ class Gaussian(NamedTuple):
         return log_normal(x, mean, variance)
 
 
-def exact_estimator(target):
+@record
+class exact_estimator:
     """The posterior moments and draws of a `Gaussian`, without error."""
 
-    def init(rng_key, logdensity_fn, posterior):
-        return posterior.center
+    target: Gaussian
 
-    def update(rng_key, logdensity_fn, posterior, state):
-        mean, variance = target.posterior(posterior.center, posterior.scale)
-        noise = jax.random.normal(rng_key, mean.shape, mean.dtype)
-        return moments_of(mean, variance), mean + jnp.sqrt(variance) * noise
+    def init(self, rng_key, logdensity_fn, posterior):
+        return self.target.posterior(posterior.center, posterior.scale)
 
-    return Estimator(init, update, lambda rng_key, state: state)
+    def update(self, rng_key, logdensity_fn, posterior, state):
+        mean, variance = self.target.posterior(posterior.center, posterior.scale)
+        return moments_of(mean, variance), (mean, variance)
+
+    def draw(self, rng_key, state):
+        mean, variance = state
+        return mean + jnp.sqrt(variance) * jax.random.normal(rng_key, mean.shape, mean.dtype)
 
 
 class Mixture(NamedTuple):

@@ -3,6 +3,8 @@
 All work on blocks of particles, so that memory is O(block × number of points).
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
@@ -47,6 +49,57 @@ def log_kernel(x: Array, sigma: Array, pool: Pool) -> Array:
     return pool.log_weight - 0.5 * squared_distance(x, pool.position, sigma)
 
 
+class Average(NamedTuple):
+    """Weighted average of points, as one particle sees them."""
+
+    log_sum: Array  # () log Σ_j w_j
+    share: Array  # (num_points,) w_j / Σ w; equal where all weights are zero
+    ess: Array  # () effective number of points, 0 where all weights are zero
+    mean: Array  # (dim,)
+    variance: Array  # (dim,)
+
+
+def average_of(log_weight: Array, points: Array) -> Average:
+    """Mean and variance of points under weights, in the precision that accelerators need.
+
+    Args:
+        log_weight: of one particle, unnormalised, shape (num_points,).
+        points: shape (num_points, dim).
+
+    Returns:
+        `Average`.
+
+    >>> found = average_of(jnp.zeros(2), jnp.array([[0.0], [2.0]]))
+    >>> float(found.mean[0]), float(found.variance[0]), float(found.ess)
+    (1.0, 1.0, 2.0)
+    """
+    log_sum = jax.nn.logsumexp(log_weight)
+    has_weight = jnp.isfinite(log_sum)
+    share = jnp.where(has_weight, jnp.exp(log_weight - log_sum), 1 / log_weight.shape[0])
+    mean = jnp.matmul(share, points, precision=EXACT)
+    ess = jnp.where(has_weight, 1 / jnp.sum(share**2), 0.0)
+    return Average(log_sum, share, ess, mean, spread_about(share, points, mean))
+
+
+def spread_about(share: Array, points: Array, center: Array) -> Array:
+    """``Σ_j share_j (y_j - center)²``, one coordinate after the other to save memory.
+
+    Args:
+        share: shape (num_points,).
+        points: shape (num_points, dim).
+        center: shape (dim,).
+
+    Returns:
+        Shape (dim,).
+    """
+
+    def along(pair: tuple[Array, Array]) -> Array:
+        values, middle = pair
+        return jnp.vdot(share, (values - middle) ** 2, precision=EXACT)
+
+    return jax.lax.map(along, (points.T, center))
+
+
 def pooled_moments(x: Array, sigma: Array, pool: Pool) -> tuple[Array, Array, Array, Array]:
     """Kernel averages of the pool at ``x``: log p̂, ess, mean and variance.
 
@@ -61,18 +114,9 @@ def pooled_moments(x: Array, sigma: Array, pool: Pool) -> tuple[Array, Array, Ar
     """
 
     def one(x: Array, sigma: Array) -> tuple[Array, Array, Array, Array]:
-        log_share = log_kernel(x, sigma, pool)
-        log_sum = jax.nn.logsumexp(log_share)
-        share = jnp.exp(log_share - log_sum)
-        mean = jnp.matmul(share, pool.position, precision=EXACT)
-
-        def variance_along(pair: tuple[Array, Array]) -> Array:
-            along, center = pair
-            return jnp.vdot(share, (along - center) ** 2, precision=EXACT)
-
-        variance = jax.lax.map(variance_along, (pool.position.T, mean))
-        log_density = log_sum - 0.5 * x.shape[0] * jnp.log(2 * jnp.pi * sigma**2)
-        return log_density, 1 / jnp.sum(share**2), mean, variance
+        found = average_of(log_kernel(x, sigma, pool), pool.position)
+        log_density = found.log_sum - 0.5 * x.shape[0] * jnp.log(2 * jnp.pi * sigma**2)
+        return log_density, found.ess, found.mean, found.variance
 
     log_density, ess, mean, variance = jax.lax.map(
         lambda args: one(*args), (x, sigma), batch_size=BLOCK

@@ -3,7 +3,7 @@
 import chex
 import jax.numpy as jnp
 
-from ..types import Array, LogDensityFn, Posterior, Process
+from ..types import Array, Posterior, Process
 
 
 def as_column(values: Array) -> Array:
@@ -50,17 +50,6 @@ def log_tilt(posterior: Posterior, position: Array) -> Array:
     return -0.5 * jnp.sum(offset**2, axis=-1) / posterior.scale**2
 
 
-def posterior_logdensity(logdensity_fn: LogDensityFn, posterior: Posterior) -> LogDensityFn:
-    """Log density (unnormalised) of the denoising posterior of one particle.
-
-    >>> flat = lambda x: 0.0 * jnp.sum(x)
-    >>> q = posterior_logdensity(flat, Posterior(jnp.zeros(2), jnp.asarray(2.0)))
-    >>> float(q(jnp.array([2.0, 0.0])))
-    -0.5
-    """
-    return lambda position: logdensity_fn(position) + log_tilt(posterior, position)
-
-
 def score_from_mean(process: Process, x: Array, t: Array, mean: Array) -> Array:
     """Tweedie's formula ``∇log p_t(x) = (α E[x_0|x] - x)/σ²``.
 
@@ -76,24 +65,3 @@ def score_from_mean(process: Process, x: Array, t: Array, mean: Array) -> Array:
     Reference: Huang et al. (2024), arXiv 2307.02037, Section 3.
     """
     return (as_column(process.alpha(t)) * mean - x) / as_column(process.sigma(t)) ** 2
-
-
-def mean_from_score(process: Process, x: Array, t: Array, score: Array) -> Array:
-    """Inverse of `score_from_mean`: ``E[x_0|x] = (x + σ² ∇log p_t(x))/α``."""
-    return (x + as_column(process.sigma(t)) ** 2 * score) / as_column(process.alpha(t))
-
-
-def score_from_target_gradient(process: Process, t: Array, mean_gradient: Array) -> Array:
-    """Target-score identity ``∇log p_t(x) = E[∇log π(x_0)|x]/α``.
-
-    Args:
-        process: the noising process.
-        t: times, shape (num_particles,).
-        mean_gradient: posterior means of the target's gradient, shape (num_particles, dim).
-
-    Returns:
-        Scores, shape (num_particles, dim).
-
-    Reference: De Bortoli et al. (2024), arXiv 2402.08667, Section 2.
-    """
-    return mean_gradient / as_column(process.alpha(t))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..diffusion.kde import squared_distance
+from ..montecarlo.resampling import comb
 from ..montecarlo.weights import relative_weights, weight_ess
 from ..types import Array
 
@@ -45,12 +46,6 @@ class Coverage(NamedTuple):
         np.ndarray
     )  # (num_generators,) share of the mass where a generator has no points
     seen_by_one_source: float  # share of the mass where only one generator has points
-
-
-def _by_weight(weight: np.ndarray) -> np.ndarray:
-    """Indices of `NUM_JUDGED` draws, by a comb over the weights."""
-    comb = (np.arange(NUM_JUDGED) + 0.5) / NUM_JUDGED
-    return np.minimum(np.searchsorted(np.cumsum(weight), comb), weight.size - 1)
 
 
 @jax.jit
@@ -94,7 +89,7 @@ def coverage(
     num_generators = int(np.max(source)) + 1
     if num_generators < 2:
         return Coverage(np.zeros(1), 0.0)
-    u = jnp.asarray(position[_by_weight(weight)])
+    u = jnp.asarray(position[comb(weight, NUM_JUDGED)])
     share = np.asarray(_shares(u, pool_position, pool_log_weight, source))[:, :num_generators]
     is_near = share > NEAR
     return Coverage(1 - is_near.mean(axis=0), float(np.mean(is_near.sum(axis=1) <= 1)))
@@ -127,7 +122,7 @@ def cells(position: np.ndarray, weight: np.ndarray, num_cells: int) -> np.ndarra
     """
     from scipy.cluster.vq import kmeans2  # of scipy, which jax itself needs
 
-    points = np.asarray(position, np.float64)[_by_weight(weight)]
+    points = np.asarray(position, np.float64)[comb(weight, NUM_JUDGED)]
     scale = np.std(points, axis=0)
     scale = np.where(scale > 0, scale, 1.0)
     with warnings.catch_warnings():

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from ..draws.draws import Draws
+from ..montecarlo.resampling import comb
 from ..montecarlo.weights import log_mean_exp, relative_weights
 from ..types import ArrayTree, PRNGKey
 
@@ -20,14 +21,6 @@ def _named(position: ArrayTree) -> dict[str, np.ndarray]:
         jax.tree_util.keystr(path, simple=True, separator=".") or "x": np.asarray(leaf)
         for path, leaf in leaves
     }
-
-
-def _chosen(rng: np.random.Generator, log_weight: np.ndarray, count: int) -> np.ndarray:
-    """Systematic resampling within one replicate, in random order."""
-    weight = relative_weights(log_weight)
-    edges = np.cumsum(weight) / np.sum(weight)
-    comb = (np.arange(count) + rng.uniform()) / count
-    return rng.permutation(np.minimum(np.searchsorted(edges, comb), weight.size - 1))
 
 
 def to_arviz(
@@ -68,7 +61,9 @@ def to_arviz(
             "no draw has any weight, so there is no posterior to export. See draws.check()."
         )
     count = min(part.size for part in parts)
-    index = np.stack([part[_chosen(rng, log_weight[part], count)] for part in parts])
+    # systematic resampling within each replicate, in random order
+    chosen = [comb(relative_weights(log_weight[part]), count, rng.uniform()) for part in parts]
+    index = np.stack([part[rng.permutation(one)] for part, one in zip(parts, chosen, strict=True)])
     posterior = {name: leaf[index] for name, leaf in _named(position).items()}
     attributes = {
         "inference_library": "rdmc_jax",

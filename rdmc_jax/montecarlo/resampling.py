@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ..types import Array, PRNGKey
 
@@ -62,3 +63,32 @@ def multinomial(rng_key: PRNGKey, log_weight: Array, num_samples: int) -> Array:
     """
     points = jax.random.uniform(rng_key, (num_samples,), log_weight.dtype)
     return _inverse_cdf(_sanitised(log_weight), points)
+
+
+def effective_size(log_weight: Array) -> Array:
+    """Effective sample size ``(Σ w)²/Σ w²`` of unnormalised weights; 0 where all are zero.
+
+    >>> float(effective_size(jnp.log(jnp.array([1.0, 1.0, 0.0]))))
+    2.0
+    """
+    share = jax.nn.softmax(log_weight)
+    return jnp.where(jnp.any(log_weight > -jnp.inf), 1 / jnp.sum(share**2), 0.0)
+
+
+def comb(weight: np.ndarray, count: int, offset: float = 0.5) -> np.ndarray:
+    """`systematic` on the host, with an offset of one's own: indices at equal steps of the weight.
+
+    Args:
+        weight: shape (num_candidates,), unnormalised.
+        count: number of indices.
+        offset: of the comb, in [0, 1): in the middle of its steps, or a random number.
+
+    Returns:
+        Sorted indices, shape (count,).
+
+    >>> comb(np.array([0.5, 0.0, 0.5]), 4).tolist()
+    [0, 0, 2, 2]
+    """
+    cumulative = np.cumsum(weight)
+    points = (np.arange(count) + offset) / count * cumulative[-1]
+    return np.minimum(np.searchsorted(cumulative, points), weight.size - 1)

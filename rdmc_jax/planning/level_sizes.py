@@ -162,7 +162,7 @@ def refined_grid(
     Returns:
         ``factor * (len(times) - 1) + 1`` decreasing times.
 
-    >>> from rdmc_jax.diffusion import ornstein_uhlenbeck
+    >>> from rdmc_jax.diffusion import log_snr_grid, ornstein_uhlenbeck
     >>> grid = log_snr_grid(2, low=-2.0, high=2.0)
     >>> finer = refined_grid(grid, ornstein_uhlenbeck(), 2, widened=1.0)
     >>> wanted = log_snr_grid(4, low=-3.0, high=3.0)

@@ -77,7 +77,7 @@ class climbing_pilot:
         num_starts: points that climb in each round.
         num_climbs: Newton steps of each.
         num_candidates: for each start of a later round; the least explained is taken. Fewer in
-            more than 128 dimensions, see `searching.affordable`.
+            more than 128 dimensions, see `mode_search.affordable`.
         num_chains: chains, the number of points returned.
         num_steps: MALA steps of each.
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..montecarlo.resampling import comb
 from ..samplers.core import Preparation
 from ..target.flat import from_standard, to_standard
 from ..types import Array
@@ -59,9 +60,7 @@ def missing_share(own: Preparation, other: Preparation) -> float:
     num_nearest = max(NEAREST[0], round(NEAREST[1] * weight.size))
     if weight.size <= num_nearest:
         return 0.0
-    share = np.cumsum(weight) / np.sum(weight)
-    comb = (np.arange(NUM_JUDGED) + 0.5) / NUM_JUDGED
-    judged = seen[np.searchsorted(share, comb)]
+    judged = seen[comb(weight, NUM_JUDGED)]
     num_near = []
     for some in np.split(judged, NUM_PARTS):
         nearest = np.partition(_squared_distances(some, seen), num_nearest, axis=1)

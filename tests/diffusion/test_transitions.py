@@ -195,7 +195,7 @@ def test_only_the_bridge_asks_for_a_draw():
 @pytest.mark.parametrize("shapes", [((2,), (2,)), ((2, 3), ()), ((2, 3), (3,))])
 def test_wrong_shapes_are_refused_before_anything_runs(shapes):
     x, t = (jnp.ones(shape) for shape in shapes)
-    with pytest.raises(AssertionError, match=r"shape|rank"):
+    with pytest.raises(AssertionError, match="shape"):
         moment_matched()(KEY, OU, x, t, t / 2, moments_of(jnp.ones((2, 3)), jnp.ones(())))
 
 

@@ -102,6 +102,28 @@ def test_unweighted_draws_have_the_variance_of_the_target(transition, num_levels
     assert_mean((draws - np.asarray(TARGET.mean)) ** 2, variance, slack=slack * variance + 1e-3)
 
 
+def test_only_a_transition_that_needs_a_draw_is_given_one():
+    @rj.types.record
+    class undrawn(exact_estimator):
+        def draw(self, rng_key, state):
+            raise NotImplementedError
+
+    def first_step(transition):
+        times = rj.diffusion.log_snr_grid(2)
+        method = rj.rdmc(
+            rj.samplers.gaussian_start(num_particles=4),
+            rj.samplers.levels(times, undrawn(TARGET), transition),
+            rj.samplers.identity_finish(),
+        )
+        sampler = method(TARGET.logdensity)
+        state = sampler.init(jnp.zeros(2), jax.random.key(0))
+        return jax.eval_shape(sampler.step, jax.random.key(1), state)
+
+    first_step(rj.diffusion.moment_matched())
+    with pytest.raises(NotImplementedError):
+        first_step(rj.diffusion.bridge())
+
+
 def test_langevin_start_draws_the_noised_target_and_gives_no_weight():
     start = rj.samplers.langevin_start(
         exact_estimator(TARGET), num_particles=20000, num_steps=60, step_size=0.05

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from ...montecarlo.resampling import systematic
+from ...montecarlo.resampling import effective_size, systematic
 from ...montecarlo.tilted import Tilted, retarget, tilted_logdensity, to_position
 from ...types import (
     Array,
@@ -20,6 +20,7 @@ from ...types import (
     PRNGKey,
     record,
 )
+from ..kde import average_of
 from ..posterior import as_column, log_tilt
 from .importance import ROWS_AT_ONCE, propose
 
@@ -100,11 +101,6 @@ def local(posterior: Posterior, unit: Unit) -> Tilted:
     return Tilted(lambda y: log_tilt(posterior, y), jnp.zeros_like(length), length)
 
 
-def no_evals() -> Evaluations:
-    """Zero evaluations as arrays."""
-    return Evaluations(jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
-
-
 def from_candidates(
     rng_key: PRNGKey,
     logdensity_fn: LogDensityFn,
@@ -126,9 +122,7 @@ def from_candidates(
         jnp.asarray(num_candidates + num_chains, jnp.int32),
         jnp.asarray(num_chains if has_gradient else 0, jnp.int32),
     )
-    share = jax.nn.softmax(points.log_weight)
-    any_mass = jnp.any(points.log_weight > -jnp.inf)
-    ess = jnp.where(any_mass, 1 / jnp.sum(share**2), 0.0)
+    ess = effective_size(points.log_weight)
     bad = jnp.sum(~jnp.isfinite(points.logdensity), dtype=jnp.int32)
     return PlacedChains(chain, ess, spent, bad)
 
@@ -209,9 +203,9 @@ class from_last_level:
             log_weight = log_tilt(new_posterior, y) - log_tilt(own.posterior, y)
             chosen = systematic(key, log_weight, num_chains)
             chain = jax.tree.map(lambda leaf: leaf[chosen], own.chain)
-            share = jax.nn.softmax(log_weight)
             moved = jax.vmap(lambda chain: retarget(chain, old, new))(chain)
-            return PlacedChains(moved, 1 / jnp.sum(share**2), no_evals(), jnp.zeros((), jnp.int32))
+            ess = effective_size(log_weight)
+            return PlacedChains(moved, ess, Evaluations.zero(), jnp.zeros((), jnp.int32))
 
         keys = jax.random.split(rng_key, posterior.scale.shape[0])
         return jax.vmap(one)(keys, posterior, state)
@@ -258,19 +252,15 @@ class from_all_particles:
             own, before, index, key = args
             shared_key, own_key = jax.random.split(key)
             log_weight = log_tilt(own, points)
-            share = jax.nn.softmax(log_weight)
-            ess = 1 / jnp.sum(share**2)
-            mean = share @ points
-            variance = share @ (points - mean[None, :]) ** 2
+            found = average_of(log_weight, points)
             mine = y[index]
             own_weight = log_tilt(own, mine) - log_tilt(before, mine)
-            own_share = jax.nn.softmax(own_weight)
             from_all = systematic(shared_key, log_weight, num_chains)
             from_own = index * num_chains + systematic(own_key, own_weight, num_chains)
-            is_enough = ess >= self.threshold
+            is_enough = found.ess >= self.threshold
             chosen = jnp.where(is_enough, from_all, from_own)
-            own_ess = jnp.where(is_enough, num_chains, 1 / jnp.sum(own_share**2))
-            return mean, variance, ess, chosen, own_ess
+            own_ess = jnp.where(is_enough, num_chains, effective_size(own_weight))
+            return found.mean, found.variance, found.ess, chosen, own_ess
 
         keys = jax.random.split(rng_key, num_particles)
         index = jnp.arange(num_particles)
@@ -287,6 +277,6 @@ class from_all_particles:
         moved = jax.vmap(
             lambda chains, olds, new: jax.vmap(lambda one, old: move(one, old, new))(chains, olds)
         )(chain, source, posterior)
-        each = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, ess.shape), no_evals())
+        each = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, ess.shape), Evaluations.zero())
         shared = SharedMoments(mean, variance, ess, ess >= self.threshold)
         return PlacedChains(moved, own_ess, each, jnp.zeros(ess.shape, jnp.int32), shared)

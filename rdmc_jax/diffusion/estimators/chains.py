@@ -36,7 +36,6 @@ from .chain_starts import (
     from_candidates,
     from_last_level,
     local,
-    no_evals,
     standardised_unit,
     where_enough,
 )
@@ -318,7 +317,7 @@ class chains:
         )
         zero = jnp.zeros_like(walk.num_nonfinite)
         return moments, ChainsState(
-            walk.chain, posterior, walk.step_size, state.num_updates + 1, no_evals(), zero
+            walk.chain, posterior, walk.step_size, state.num_updates + 1, Evaluations.zero(), zero
         )
 
     def init(

@@ -22,123 +22,9 @@ from ...types import (
     PRNGKey,
     record,
 )
+from ..kde import average_of, spread_about
 from ..posterior import as_column, check_ensemble, log_tilt
 from .batches import total_over_particles
-
-
-class WeightedSums(NamedTuple):
-    """Sufficient statistics of weighted points; `merge` of two equals those of all points.
-
-    Means and variances are kept instead of raw sums: raw second sums cancel in single precision
-    when the points lie far from the origin.
-    """
-
-    log_weight_sum: Array  # ()      log Σ w
-    log_square_sum: Array  # ()      log Σ w²
-    mean: Array  # (dim,)            under w
-    variance: Array  # (dim,)        under w
-    square_mean: Array  # (dim,)     under w²
-    square_variance: Array  # (dim,) under w²
-    num_samples: Array  # ()
-
-
-def _weighted(positions: Array, log_weight: Array) -> tuple[Array, Array, Array]:
-    log_sum = jax.nn.logsumexp(log_weight)
-    # all weights zero: fall back to equal ones, so that moments stay finite; the ess says 0
-    share = jnp.where(
-        jnp.isfinite(log_sum), jnp.exp(log_weight - log_sum), 1 / log_weight.shape[0]
-    )[:, None]
-    mean = jnp.sum(share * positions, axis=0)
-    return log_sum, mean, jnp.sum(share * (positions - mean[None, :]) ** 2, axis=0)
-
-
-def from_samples(positions: Array, log_weight: Array) -> WeightedSums:
-    """Statistics of weighted points.
-
-    Args:
-        positions: shape (num_samples, dim).
-        log_weight: shape (num_samples,); -inf is a weight of zero.
-
-    Returns:
-        `WeightedSums`.
-
-    >>> sums = from_samples(jnp.array([[0.0], [2.0]]), jnp.zeros(2))
-    >>> float(sums.mean[0]), float(sums.variance[0]), float(ess(sums))
-    (1.0, 1.0, 2.0)
-    """
-    log_weight_sum, mean, variance = _weighted(positions, log_weight)
-    log_square_sum, square_mean, square_variance = _weighted(positions, 2 * log_weight)
-    num_samples = jnp.asarray(positions.shape[0])
-    return WeightedSums(
-        log_weight_sum, log_square_sum, mean, variance, square_mean, square_variance, num_samples
-    )
-
-
-def _mix(
-    log_a: Array,
-    mean_a: Array,
-    variance_a: Array,
-    log_b: Array,
-    mean_b: Array,
-    variance_b: Array,
-    share_without_weight: Array,
-) -> tuple[Array, Array, Array]:
-    log_sum = jnp.logaddexp(log_a, log_b)
-    share = jnp.where(jnp.isfinite(log_sum), jnp.exp(log_b - log_sum), share_without_weight)
-    shift = mean_b - mean_a
-    mean = mean_a + share * shift
-    variance = (1 - share) * variance_a + share * variance_b + share * (1 - share) * shift**2
-    return log_sum, mean, variance
-
-
-def merge(a: WeightedSums, b: WeightedSums) -> WeightedSums:
-    """Statistics of the union of two sets of weighted points; associative and commutative.
-
-    Reference: Chan, Golub, LeVeque (1983), The American Statistician 37, Eq. (2.1).
-    """
-    share = b.num_samples / (a.num_samples + b.num_samples)
-    log_sum, mean, variance = _mix(
-        a.log_weight_sum, a.mean, a.variance, b.log_weight_sum, b.mean, b.variance, share
-    )
-    log_square, square_mean, square_variance = _mix(
-        a.log_square_sum,
-        a.square_mean,
-        a.square_variance,
-        b.log_square_sum,
-        b.square_mean,
-        b.square_variance,
-        share,
-    )
-    return WeightedSums(
-        log_sum,
-        log_square,
-        mean,
-        variance,
-        square_mean,
-        square_variance,
-        a.num_samples + b.num_samples,
-    )
-
-
-def ess(sums: WeightedSums) -> Array:
-    """Effective sample size ``(Σw)²/Σw²``; 0 when every weight is zero."""
-    return jnp.where(
-        jnp.isfinite(sums.log_weight_sum),
-        jnp.exp(2 * sums.log_weight_sum - sums.log_square_sum),
-        0.0,
-    )
-
-
-def standard_error(sums: WeightedSums) -> Array:
-    """Standard error of the self-normalised mean, ``√Σw²(y - m)² / Σw`` (delta method).
-
-    Returns:
-        Shape (dim,).
-
-    Reference: Owen (2013), Monte Carlo theory, methods and examples, Chapter 9.
-    """
-    spread = sums.square_variance + (sums.square_mean - sums.mean) ** 2
-    return jnp.sqrt(spread / jnp.maximum(ess(sums), 1))
 
 
 class Candidates(NamedTuple):
@@ -235,7 +121,10 @@ class importance:
     >>> moments.mean.shape, int(moments.num_evals.logdensity)
     ((3, 1), 768)
 
-    Reference: Huang et al. (2024), arXiv 2307.02037, Section 3.2.
+    The standard error is that of a ratio, ``√Σ w²(y - m)² / Σ w`` (delta method).
+
+    Reference: Huang et al. (2024), arXiv 2307.02037, Section 3.2; for the error, Owen (2013),
+    Monte Carlo theory, methods and examples, Chapter 9.
     """
 
     _: KW_ONLY
@@ -270,16 +159,21 @@ class importance:
             points = propose(
                 propose_key, logdensity_fn, own, self.num_samples, self.reference_scale
             )
-            sums = from_samples(points.position, points.log_weight)
-            log_mean = sums.log_weight_sum - math.log(self.num_samples)
-            count = jnp.asarray(self.num_samples)
+            y, log_sum = points.position, jax.nn.logsumexp(points.log_weight)
+            has_weight, count = jnp.isfinite(log_sum), jnp.asarray(self.num_samples)
+            # all weights zero: equal ones keep the moments finite, and the ess says 0
+            share = jnp.exp(points.log_weight - log_sum)
+            share = jnp.where(has_weight, share, 1 / self.num_samples)[:, None]
+            mean = jnp.sum(share * y, axis=0)
+            offset2 = (y - mean[None, :]) ** 2
+            log_mean = log_sum - math.log(self.num_samples)
             moments = Moments(
-                mean=sums.mean,
-                variance=sums.variance,
-                ess=ess(sums),
-                standard_error=standard_error(sums),
+                mean=mean,
+                variance=jnp.sum(share * offset2, axis=0),
+                ess=jnp.where(has_weight, 1 / jnp.sum(share**2), 0.0),
+                standard_error=jnp.sqrt(jnp.sum(share**2 * offset2, axis=0)),
                 log_marginal=log_mean + _log_constant(own, self.reference_scale),
-                acceptance_rate=jnp.full((), jnp.nan, sums.mean.dtype),
+                acceptance_rate=jnp.full((), jnp.nan, mean.dtype),
                 num_evals=Evaluations(count, jnp.zeros_like(count)),
                 num_nonfinite=jnp.sum(~jnp.isfinite(points.logdensity)),
             )
@@ -388,15 +282,10 @@ class pooled_importance:
 
         def row(own: Posterior) -> tuple[Array, Array, Array, Array, Array]:
             log_weight = log_ratio + log_tilt(own, points) + _log_normal_constant(own)
-            log_sum = jax.nn.logsumexp(log_weight)
-            uniform = jnp.full_like(log_weight, 1 / log_weight.shape[0])
-            share = jnp.where(jnp.isfinite(log_sum), jnp.exp(log_weight - log_sum), uniform)
-            mean = share @ points
-            offset2 = (points - mean[None, :]) ** 2
-            variance, error2 = share @ offset2, share**2 @ offset2
-            ess = jnp.where(jnp.isfinite(log_sum), 1 / jnp.sum(share**2), 0.0)
-            log_mean = log_sum - math.log(log_weight.shape[0])
-            return mean, variance, ess, jnp.sqrt(error2), log_mean
+            found = average_of(log_weight, points)
+            error2 = spread_about(found.share**2, points, found.mean)
+            log_mean = found.log_sum - math.log(log_weight.shape[0])
+            return found.mean, found.variance, found.ess, jnp.sqrt(error2), log_mean
 
         mean, variance, ess, error, log_marginal = jax.lax.map(
             row, posterior, batch_size=ROWS_AT_ONCE

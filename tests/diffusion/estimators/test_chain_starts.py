@@ -56,6 +56,22 @@ def test_pooled_importance_estimates_means_and_marginals(reference_scale):
     np.testing.assert_array_equal(moments.num_evals.gradient, 0)
 
 
+def test_draws_of_pooled_importance_have_the_law_of_each_posterior():
+    estimator = rj.estimators.pooled_importance(num_samples=16)
+
+    def once(key):
+        x_key, update_key, draw_key = jax.random.split(key, 3)
+        posterior = posterior_at(PROCESS, *noised_draws(x_key, 64, 0.5))
+        state = estimator.init(update_key, GAUSSIAN.logdensity, posterior)
+        _, state = estimator.update(update_key, GAUSSIAN.logdensity, posterior, state)
+        mean, variance = jax.vmap(GAUSSIAN.posterior)(posterior.center, posterior.scale)
+        return (estimator.draw(draw_key, state) - mean) / jnp.sqrt(variance)
+
+    z = np.asarray(jax.jit(jax.vmap(once))(jax.random.split(jax.random.key(6), 100)))
+    assert_mean(z.mean(1), 0.0, slack=0.03)
+    assert_mean((z**2).mean(1), 1.0, slack=0.05)
+
+
 def test_sharing_makes_few_samples_worth_many():
     key = jax.random.key(2)
     alone, _, _ = jax.jit(lambda key: update(rj.estimators.importance(num_samples=4), key))(key)

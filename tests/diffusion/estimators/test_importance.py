@@ -79,6 +79,18 @@ def test_draws_have_the_law_of_the_posterior(case):
     assert_mean(terms**2, np.asarray(variance), slack=0.03)
 
 
+def test_a_draw_is_a_point_of_the_update_and_keys_draw_anew():
+    estimator, posterior = importance(num_samples=8), Posterior(jnp.zeros((5, 2)), jnp.ones(5))
+    state = estimator.init(jax.random.key(0), TARGETS["gaussian"].logdensity, posterior)
+    np.testing.assert_array_equal(estimator.draw(jax.random.key(9), state), posterior.center)
+    _, new = estimator.update(jax.random.key(1), TARGETS["gaussian"].logdensity, posterior, state)
+    assert jax.tree.map(jnp.shape, new) == jax.tree.map(jnp.shape, state)
+    drawn = [np.asarray(estimator.draw(jax.random.key(k), new)) for k in (2, 3)]
+    for one in drawn:
+        assert np.all(np.any(np.all(one[:, None] == new.position, axis=-1), axis=1))
+    assert np.any(drawn[0] != drawn[1])
+
+
 def test_effective_sample_size_is_at_most_the_number_of_samples(case):
     moments, _, _ = case
     assert np.all((np.asarray(moments.ess) > 1) & (np.asarray(moments.ess) <= NUM_SAMPLES * 1.001))
@@ -163,12 +175,12 @@ def reference(positions, log_weight):
 
 
 def assert_agree(sums, expected):
-    log_sum, ess, mean, variance, error = expected
+    log_sum, size, mean, variance, error = expected
     np.testing.assert_allclose(sums.log_weight_sum, log_sum, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(ess(sums), ess, rtol=2e-3)
+    np.testing.assert_allclose(ess(sums), size, rtol=2e-3)
     np.testing.assert_allclose(sums.mean, mean, rtol=1e-3, atol=5e-2)
     np.testing.assert_allclose(sums.variance, variance, rtol=1e-2, atol=1e-1)
-    if ess > 0:
+    if size > 0:
         np.testing.assert_allclose(standard_error(sums), error, rtol=1e-2, atol=1e-1)
 
 
@@ -201,11 +213,11 @@ def test_second_moments_survive_an_offset_and_a_merge():
     sums = from_samples(positions[0], log_weight[0])
     for k in range(1, 4):
         sums = merge(sums, from_samples(positions[k], log_weight[k]))
-    _, ess, mean, variance, error = reference(positions.reshape(-1, 1), log_weight.reshape(-1))
+    _, size, mean, variance, error = reference(positions.reshape(-1, 1), log_weight.reshape(-1))
     np.testing.assert_allclose(sums.mean, mean, rtol=1e-6)
     np.testing.assert_allclose(sums.variance, variance, rtol=5e-3)
     np.testing.assert_allclose(standard_error(sums), error, rtol=5e-3)
-    np.testing.assert_allclose(ess(sums), ess, rtol=2e-3)
+    np.testing.assert_allclose(ess(sums), size, rtol=2e-3)
 
 
 def test_standard_error_is_that_of_the_self_normalised_mean():
