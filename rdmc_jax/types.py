@@ -10,14 +10,8 @@ import jax
 import jax.numpy as jnp
 
 Array = jax.Array
-
-
 PRNGKey = jax.Array
-
-
 ArrayTree = Any
-
-
 LogDensityFn = Callable[..., Array]
 """``logdensity_fn(position) -> scalar`` for ONE point; inside, the point is an array (dim,)."""
 
@@ -281,8 +275,6 @@ class RDMCWarning(UserWarning):
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
 NUM_SHOWN = 6
 """Members of a tuple of numbers that ``print`` shows; `repr` shows all."""
 

@@ -15,26 +15,14 @@ from ..types import Array
 
 NUM_JUDGED = 512
 """Draws that stand for the target."""
-
-
 BREADTH = 2.0
 """Of the kernel around a pool's point, in widths of a mode."""
-
-
 NEAR = 1e-3
 """Share of the kernels at a draw from which on a generator counts as having points there."""
-
-
 NUM_CELLS = (2, 4, 8)
-
-
 MAX_GENERATORS = 8
-
-
 SMALL = 0.02
 """Differences of weights that do not matter."""
-
-
 FEW = 25.0
 """Effective draws of a replicate below which parts of them are not compared."""
 

@@ -14,26 +14,14 @@ if TYPE_CHECKING:
 
 
 LOW_ESS = 100.0
-
-
 LOW_ESS_SHARE = 0.05
-
-
 COARSE_LOGDENSITY = 1e5
-
-
 NONFINITE_SHARE = 0.01
 """Of the evaluations that made the draws: the pilot looks far outside, where a healthy density may
 overflow. What it met is counted and shown, too."""
-
-
 LONELY_SHARE = 0.05
-
-
 TOO_SMALL = 1.5
 """Limit of the bound over what the pilot predicted."""
-
-
 DISAGREEING = 5.0
 """Standard errors; several parts and pairs of replicates are compared."""
 

@@ -30,8 +30,6 @@ from .tolerance import MARGIN, ErrorTerm, RunFn, cheapest_factors, growth, spent
 
 WIDENED = 0.5
 """Log-SNR by which both ends of the grid move out when its levels double."""
-
-
 MAX_BATCHES = 1024
 
 
@@ -185,11 +183,7 @@ def refined_grid(
 
 MAX_GROWTH = 256
 """Evaluations of an ensemble at most, for each one of the first."""
-
-
 WORKING = 0.4
-
-
 LEAST_SHARE = 0.05
 """Of the divergence that the rest is taken to have at least: noise is an estimate."""
 

@@ -25,14 +25,8 @@ from .tolerance import MARGIN, ErrorTerm, RunFn, cheapest_factors, growth, spent
 
 LARGEST = 3.0
 """Of |log(w/Z)| that counts in variances: a few draws of no weight would drown all others."""
-
-
 MAX_SIZE = 64
-
-
 MAX_TEMPERATURES = 1024
-
-
 FINISHED = 0.25
 """Finish variance of log w that draws for a pool may have: four of five still count."""
 

@@ -125,12 +125,8 @@ def log10_langevin_steps(
 
 SHARES = 3
 """Horizon, steps and scores: equal parts of the divergence."""
-
-
 BOTH = 2.0
 """``‖ŝ_k - s_t‖² ≤ 2 ‖ŝ_k - s_k‖² + 2 ‖s_k - s_t‖²``."""
-
-
 MAX_SHOWN = 512
 """Levels that are evaluated one by one; of longer grids each stands for its neighbours."""
 

@@ -9,12 +9,8 @@ from ..montecarlo.weights import relative_weights, weight_ess
 
 NUM_BINS = 12
 """Along the line between two cells."""
-
-
 DEPTH = 0.5
 """Of a valley, over the lower of the hills beside it."""
-
-
 SIGNIFICANT = 3.0
 """Standard errors of the difference of hill and valley."""
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 
 BLUE, ORANGE, GREY, BLACK = "#2a6f97", "#d1495b", "#c9ced6", "#22262b"
-
-
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8c6d31", "#666666")
 """Of clusters: those of Okabe and Ito, told apart with any kind of colour vision."""
 

@@ -18,22 +18,12 @@ if TYPE_CHECKING:
 
 AREA = 5.0
 """Of a point of mean weight, in points squared."""
-
-
 MAX_AREA = 60.0
-
-
 MAX_POINTS = 4000
-
-
 SHOWN = (0.0005, 0.9995)
 """Quantiles between which the axes run."""
-
-
 MASSES = (0.9, 0.5)
 """Of the truth, inside of its contours."""
-
-
 NUM_CELLS = 48
 
 

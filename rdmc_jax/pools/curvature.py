@@ -15,19 +15,11 @@ from ..types import Array, LogDensityFn, PRNGKey
 
 MAX_NEWTON_DIM = 128
 """Above this dimension only the Hessian's diagonal is estimated, by random signs."""
-
-
 NUM_PROBES = 16
-
-
 NEGLIGIBLE = 1e-10
 """Curvature over squared gradient below which there is none: 1e5 deviations from a Gaussian."""
-
-
 LEAST = 1e-5
 """Smallest eigenvalue, once the coordinates have unit curvature: what single precision resolves."""
-
-
 LONGEST = 1e8
 """Longest length that curvature may mean, in units of ``1 + |x|``."""
 
@@ -128,8 +120,6 @@ def squared_length(at: Curvature, offset: Array) -> Array:
 
 
 MAX_SHAPES = 256
-
-
 LEAST_SHAPE = 1e-6
 """Smallest squared width of a shape over its coordinates' own."""
 

@@ -27,16 +27,10 @@ from .curvature import (
 from .pool import deviation_of
 
 NUM_SHRINKS = 8
-
-
 MASS_RANGE = 16.0
 """Modes of ``e^-16`` of the largest mass are dropped."""
-
-
 LENGTHS = (2.0, 1.0, 0.4, 0.1, 0.01)
 """Fractions of the Newton step that are tried."""
-
-
 LONG = 30.0
 """Takes the place of the first where there is no curvature, so no Newton step, to go by."""
 
@@ -139,19 +133,11 @@ def evaluations_per_climb(dim: int) -> tuple[int, int]:
 
 
 NUM_EXPLAINING = 64
-
-
 OUTSIDER = -1e30
-
-
 OCTAVES = (-1.0, 2.0)
 """Breadth of the candidates over the spread of what was met, in powers of two."""
-
-
 FAR_OCTAVES = (2.0, 8.0)
 """The same for every fourth tournament: what was met may be one narrow mode of several."""
-
-
 FEW, NUMBERS = 128, 2**16
 """Candidates that any search may have, and coordinates of those of one start beyond that: more
 would need more memory than an ensemble does, in dimensions where they find nothing."""

@@ -40,12 +40,8 @@ from .tempering import Tempering, temper
 
 SNAPSHOTS = (1, 2, 4, 8, 16)
 """Steps of a climb at which what it met is kept."""
-
-
 CONTINUED = 0.25
 """Share of each later round that goes on from the best points so far."""
-
-
 SIDE_BY_SIDE = 4096
 """Hessian products at once: more would need much more memory than an ensemble does."""
 
@@ -244,11 +240,7 @@ def _spread(
 
 LOW_OCTAVE, HIGH_OCTAVE = -10, 12
 """Scales of the reference over ``1 + |position|``, in powers of two."""
-
-
 NUM_NEIGHBOURS = 16
-
-
 NUM_CENTERS = 64
 
 

@@ -10,23 +10,11 @@ import numpy as np
 from .problem import Problem, constant, frozen, log_integral, memoised_problem, quantile_fn
 
 TIMES = frozen((0.0, 49.452, 95.393, 127.587, 190.408))
-
-
 VELOCITIES = frozen((38.77, 39.70, 37.45, 38.31, 38.31))
-
-
 ERRORS = frozen((0.184, 0.261, 0.112, 0.155, 0.223))
-
-
 PRIOR_MEAN = frozen((38.5, 0.0, 0.0))
-
-
 PRIOR_SCALE = frozen((10.0, 1.5, 1.5))
-
-
 LOG_PERIOD_LOW, LOG_PERIOD_HIGH = math.log(8.0), math.log(512.0)
-
-
 NUM_CELLS = 2**15
 
 

@@ -94,11 +94,7 @@ def galaxy(num_components: int = 3, equal_variances: bool = True) -> Problem:
 
 
 OBSERVATIONS = frozen((-4.31, -3.48, -2.87, -0.92, 0.57, 1.21, 3.94, 5.26))
-
-
 PRIOR_SCALE = 5.0
-
-
 LOG_TWO_PI = math.log(2.0 * math.pi)
 
 

@@ -144,14 +144,8 @@ def eggbox() -> Problem:
 
 
 COUPLING = 4.0
-
-
 WELL = 1.5
-
-
 NUM_CELLS = 400
-
-
 HALF_RANGE = 3.0
 
 

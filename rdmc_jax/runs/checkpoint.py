@@ -97,18 +97,10 @@ def read_part(file: Path) -> Part:
 
 
 FORMAT = 3
-
-
 RECORD = "run.json"
-
-
 DENSITY = "logdensity_fn or what it refers to"
-
-
 PROBES = 16
 """Points at which the density of the folder and that of the call are compared."""
-
-
 ROUNDING = 16.0
 """Units in the last place by which two machines may differ in the density of one point."""
 

@@ -41,12 +41,8 @@ def described(value: Any) -> str:
 
 Known = dict[int, tuple[Any, str]]
 """What was described, by id, and held so that its id is not given again."""
-
-
 DEEPEST = 50
 """Levels of objects within objects that are looked into."""
-
-
 LONGEST = 500
 """Characters beyond which a description is digested, so that shared parts do not multiply."""
 

@@ -32,16 +32,10 @@ from ..target.flat import bind
 from ..types import Array, ArrayTree, LogDensityFn, Pool, PRNGKey, Sampler
 
 PARTICLES, REPLICATES = "particles", "replicates"
-
-
 MEMORY_SHARE = 0.25
 """Of a device's memory that the ensembles side by side may take."""
-
-
 MOST_SIDE_BY_SIDE = 64
 """An accelerator is busy with fewer than this many ensembles of 1,000 particles."""
-
-
 ESTIMATE_FACTOR = 8
 """An ensemble holds several arrays of the size of one evaluation: states, proposals, moments."""
 

@@ -16,25 +16,15 @@ from ..types import Array
 
 NUM_JUDGED = 512
 """Members that stand for a pool, by a comb over its weights."""
-
-
 NUM_PARTS = 8
 """Of these, one after the other: users may know a hundred thousand positions."""
-
-
 NEAREST = (20, 0.04)
 """Members in the ball around each of them in which those of the other pool are counted: so many, or
 this share of all if that is more."""
-
-
 FEW = 0.04
 """Of these, so few of the other pool are a lack."""
-
-
 NUM_COMPARED = 3
 """Replicates whose pools each looks at: all by default."""
-
-
 SMALL = 0.1
 """Share of a pool's weight whose lack is left to the weights: members come in clumps where chains
 are short, and on thin rings 8 % of the weight lie in clumps where the other pool has few."""

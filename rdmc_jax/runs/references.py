@@ -16,8 +16,6 @@ import numpy as np
 LIBRARY = "rdmc_jax"
 LIBRARIES = {LIBRARY, "jax", "jaxlib", "numpy", "optax", "chex"}
 """Never the user's own, even where they are installed from a folder of sources."""
-
-
 DATA = int | float | complex | str | bytes | set | frozenset | np.generic | np.ndarray | jax.Array
 
 

@@ -164,12 +164,8 @@ def stop_levels(
 
 
 NUM_SIGMAS = 48
-
-
 NUM_SCOUTS = 128
 """Particles, thrown away, that tell how coarse the noise has to be."""
-
-
 LARGEST_NOISE = (2.5, 1.3)
 """Upper limit of a particle's noise: the largest of 2.5 mode widths, 1.3 times the scouts' median
 stopping noise, and `Pool.largest_useful_noise`. Members that are far from all others would stop a
@@ -177,8 +173,6 @@ particle where its posterior reaches over several modes, which no single Gaussia
 annealing from there gives nothing, or rarely a very heavy weight."""
 SHRINKAGE = 8.0
 """Members' worth of the ensemble's average variance in each particle's own."""
-
-
 LARGEST_FULL = 6
 """Dimension up to which covariances are known in full: a particle stops at 25 members, and fewer
 than four of them for each coordinate make a covariance that is too narrow in some direction."""

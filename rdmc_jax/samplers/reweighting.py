@@ -20,24 +20,14 @@ from .noised_pool import noised_pool
 
 KEPT = 0.25
 """Share of the old weights that re-weighting keeps: what the restart overlooked stays possible."""
-
-
 DRAWN = 0.375
 """Share of the restart's own draws in the new pool, as much as that of the re-weighted members:
 they fill what the members leave open, and the members say more where draws are few."""
-
-
 HEAVIEST = 4.0
 """Weight of a draw in the pool at most, over the mean: one that lies alone would be like a mode."""
-
-
 NO_SOURCE = -1
 """Of draws: they come from all generators, and vouch for none."""
-
-
 NUM_NEAR = 16
-
-
 ALIVE = 0.1
 """Weight over the mean from which on a particle's stop was worth something."""
 

@@ -22,8 +22,6 @@ from rdmc_jax.target.flat import flatten
 
 SCALES = np.asarray([1e-3, 1.0, 1e3])
 TARGET = Gaussian((0.7, -40.0, 2e4), tuple(SCALES**2))
-
-
 SIZE = {
     "num_rounds": 2,
     "num_starts": 32,

@@ -35,8 +35,6 @@ def replace_or_die(*names):
 os.replace = replace_or_die
 cheap(600, num_replicates=2, checkpoint=sys.argv[1])
 """
-
-
 RUN = """
 import sys
 import jax
