@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from ..montecarlo.kernels import mala, random_walk
 from ..montecarlo.resampling import systematic
-from ..montecarlo.tilted import Tilted, adapted, retarget, tilted_logdensity
+from ..montecarlo.tilted import Tilted, retarget, tilted_logdensity
 from ..target.flat import from_standard, log_det, standardised, to_standard
 from ..types import Array, Evaluations, LogDensityFn, PRNGKey, record
 from .curvature import average_factor, products_per_point
@@ -35,7 +35,7 @@ from .mode_search import (
     propose_starts,
     supported_point,
 )
-from .pool import deviation_of
+from .pool import adapted_chains, deviation_of
 from .tempering import Tempering, temper
 
 SNAPSHOTS = (1, 2, 4, 8, 16)
@@ -219,23 +219,18 @@ def _spread(
     def start(x: Array, unit: Array) -> Any:
         return mala(tilted_logdensity(target, local(x, unit)), 1.0).init(jnp.zeros_like(x))
 
-    def body(carry: Any, key: PRNGKey) -> Any:
-        state, step_size = carry
+    def step(x: Array, unit: Array, h: Array, key: PRNGKey, state: Any) -> Any:
+        return mala(tilted_logdensity(target, local(x, unit)), h).step(key, state)
 
-        def move(x: Array, unit: Array, h: Array, key: PRNGKey, state: Any) -> Any:
-            return mala(tilted_logdensity(target, local(x, unit)), h).step(key, state)
-
-        keys = jax.random.split(key, num_chains)
-        state, info = jax.vmap(move)(first, own, step_size, keys, state)
-        step_size = adapted(step_size, info.acceptance_rate, 0.57, 0.4)
-        return (state, step_size), jnp.sum(info.num_nonfinite)
+    def move(step_size: Array, keys: PRNGKey, state: Any) -> Any:
+        return jax.vmap(step)(first, own, step_size, keys, state)
 
     first_step = jnp.full((num_chains,), 0.3 * dim ** (-1 / 3), first.dtype)
-    keys = jax.random.split(rng_key, num_steps)
-    (state, _), bad = jax.lax.scan(body, (jax.vmap(start)(first, own), first_step), keys)
+    begin_state = jax.vmap(start)(first, own)
+    state, bad = adapted_chains(rng_key, move, begin_state, first_step, num_steps)
     end = jax.vmap(lambda x, unit, s: retarget(s, local(x, unit), user))(first, own, state)
     points = from_standard(center, shape, end.position)
-    return points, end.logdensity - log_det(shape), jnp.sum(bad)
+    return points, end.logdensity - log_det(shape), bad
 
 
 LOW_OCTAVE, HIGH_OCTAVE = -10, 12

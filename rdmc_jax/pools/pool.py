@@ -4,6 +4,7 @@ A pool is fixed before it is used, so weights that are computed with it are exac
 What no pool member saw stays unseen: unions of unlike generators guard against that.
 """
 
+from collections.abc import Callable
 from dataclasses import KW_ONLY
 from typing import Any
 
@@ -89,6 +90,37 @@ def pool_of(
     return pool._replace(num_evals=num_evals, num_nonfinite=num_nonfinite)
 
 
+def adapted_chains(
+    rng_key: PRNGKey,
+    move: Callable[[Array, PRNGKey, Any], tuple[Any, Any]],
+    state: Any,
+    step_size: Array,
+    num_steps: int,
+) -> tuple[Any, Array]:
+    """Chains that have a step size each, adapted to the acceptance rate 0.57 of `mala`.
+
+    Args:
+        rng_key: key.
+        move: ``(step_sizes, keys, states) -> (states, infos)``: one step of all chains.
+        state: of all chains, leading axis num_chains.
+        step_size: the first ones, shape (num_chains,).
+        num_steps: of each chain.
+
+    Returns:
+        The states at the end, and the number of non-finite values met.
+    """
+
+    def body(carry: Any, key: PRNGKey) -> Any:
+        state, step_size = carry
+        state, info = move(step_size, jax.random.split(key, step_size.shape[0]), state)
+        step_size = adapted(step_size, info.acceptance_rate, 0.57, 0.4)
+        return (state, step_size), jnp.sum(info.num_nonfinite)
+
+    keys = jax.random.split(rng_key, num_steps)
+    (state, _), bad = jax.lax.scan(body, (state, step_size), keys)
+    return state, jnp.sum(bad)
+
+
 @record
 class broad_chains:
     """Ends of MALA chains from a broad Gaussian start, each with its own step size.
@@ -120,21 +152,16 @@ class broad_chains:
         state = jax.vmap(mala(logdensity_fn, 1.0).init)(x)
         step_size = jnp.full((self.num_chains,), self.first_step, dtype)
 
-        def body(carry: Any, key: PRNGKey) -> Any:
-            state, step_size = carry
-            keys = jax.random.split(key, self.num_chains)
-            state, info = jax.vmap(lambda h, k, s: mala(logdensity_fn, h).step(k, s))(
+        def move(step_size: Array, keys: PRNGKey, state: Any) -> Any:
+            return jax.vmap(lambda h, k, one: mala(logdensity_fn, h).step(k, one))(
                 step_size, keys, state
             )
-            step_size = adapted(step_size, info.acceptance_rate, 0.57, 0.4)
-            return (state, step_size), jnp.sum(info.num_nonfinite)
 
         first_bad = jnp.sum(~jnp.isfinite(state.logdensity), dtype=jnp.int32)
-        keys = jax.random.split(scan_key, self.num_steps)
-        (state, _), bad = jax.lax.scan(body, (state, step_size), keys)
+        state, bad = adapted_chains(scan_key, move, state, step_size, self.num_steps)
         count = jnp.asarray(self.num_chains * (self.num_steps + 1), jnp.int32)
         evals = Evaluations(count, count)
-        return pool_of(state.position, state.logdensity, evals, first_bad + jnp.sum(bad))
+        return pool_of(state.position, state.logdensity, evals, first_bad + bad)
 
 
 @record
