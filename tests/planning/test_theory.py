@@ -2,13 +2,11 @@
 
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import rdmc_jax as rj
-from rdmc_jax.planning.smoothness import spectrum, valleys
 from rdmc_jax.planning.theory import (
     BOTH,
     SHARES,
@@ -191,39 +189,3 @@ def mixture(x):
     left = -0.5 * jnp.sum((x - jnp.array([-2.0, 0.0, 0.0])) ** 2 / jnp.array([1.0, 0.3, 4.0]))
     right = -((x[0] - 2 + x[1]) ** 2) - 2.0 * (x[1] - 0.5 * x[2]) ** 2 - 0.1 * jnp.sum(x**2)
     return jnp.logaddexp(left, right - 1.0)
-
-
-def test_spectrum_is_that_of_the_hessian():
-    points = 2.0 * jax.random.normal(jax.random.key(1), (12, 3))
-    found = spectrum(jax.random.key(0), mixture, points, num_iterations=64)
-    values = np.linalg.eigvalsh(-np.asarray(jax.vmap(jax.hessian(mixture))(points)))
-    largest = np.max(np.abs(values), axis=1)
-    assert np.any(values[:, 0] == -largest) and np.any(values[:, -1] == largest)
-    assert np.all(found.largest <= largest * (1 + 1e-4))
-    np.testing.assert_allclose(found.largest, largest, rtol=0.02)
-    np.testing.assert_array_less(-1e-3 * largest, found.lowest - values[:, 0])
-    np.testing.assert_allclose(found.lowest, values[:, 0], atol=0.02 * largest.max())
-
-
-def test_valley_of_two_modes_shows_what_draws_do_not():
-    def two(x):
-        return jnp.logaddexp(-0.5 * jnp.sum((x - 5) ** 2), -0.5 * jnp.sum((x + 5) ** 2))
-
-    ends = jnp.array([[-5.0], [4.5]])
-    between = valleys(two, ends, ends[::-1])
-    found = spectrum(jax.random.key(0), two, jnp.concatenate([ends, between]))
-    # the curvature between is 1 - 25 at the middle
-    assert np.all(np.asarray(found.lowest[:2]) > 0.9)
-    np.testing.assert_allclose(found.lowest[2:], -24.0, rtol=0.1)
-
-
-def test_a_plan_without_gradient_has_no_smoothness_but_a_pilot():
-    def stepped(x):
-        return jnp.round(-2 * jnp.sum(x**2)) / 4
-
-    found = rj.forecast(jax.random.key(0), stepped, jnp.zeros(1), num_samples=2000, max_evals=120)
-    assert np.isnan(found.pilot.smoothness) and np.isnan(found.theory.smoothness)
-    assert np.isfinite(found.theory.horizon) and found.theory.num_levels == 0
-    assert "no gradient" in found.summary() and "not known" in found.summary()
-    assert 0 < found.pilot.measurement.tv_limit < 1
-    assert abs(found.pilot.second_moment - 1) < 0.1

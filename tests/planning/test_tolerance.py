@@ -81,12 +81,12 @@ def test_progress_has_a_line_for_each_generation(shown):
     spent = [int(re.search(r"([\d,]+) evaluations", text)[1].replace(",", "")) for text in lines]
     assert np.all(np.diff(spent) > 0) and spent[-1] < record.spent
     # the trials are over before the first ensemble of the reported run
-    assert said.rindex("generation") < said.index("log Z")
+    assert said.rindex("trial") < said.index("log Z")
 
 
 def test_a_plan_foresees_what_the_run_then_needed(met):
     found = rj.forecast(jax.random.key(1), density, ORIGIN, data=GMM4_DATA, num_samples=2000)
-    ahead = found.pilot.forecast
+    ahead = found.predicted
     record = met.plan.accuracy
     used = record.trials[record.chosen]
     # one ensemble is half of what the first trial is judged by
