@@ -199,6 +199,7 @@ def paper(
         `Draws` without weights: the start has no known density, so log Z, its error and the
         bounds are nan. For weights and accuracy use `sample`.
 
+    >>> import jax, jax.numpy as jnp
     >>> draws = paper(jax.random.key(0), lambda x: -0.5 * jnp.sum((x - 1) ** 2), jnp.zeros(1), 64,
     ...               num_levels=4, num_steps=4, num_start_steps=4, num_importance=16)
     >>> draws.weighted, draws.position.shape

@@ -199,8 +199,8 @@ def core(
     >>> run = jax.jit(jax.vmap(
     ...     lambda key, data: rdmc_jax.core(key, density, jnp.zeros(1), data, plan=plan)))
     >>> result = run(jax.random.split(jax.random.key(0)), jnp.array([3.0, -20.0]))
-    >>> result.position.shape  # two posteriors in one program
-    (2, 64, 1)
+    >>> result.position.shape  # two posteriors in one program, 8 ensembles of each
+    (2, 512, 1)
     """
     recipe = plan.recipe
     method = recipe.method

@@ -6,7 +6,7 @@ import numpy as np
 
 import rdmc_jax as rj
 from benchmarks.speed import limit, programs, scaling, speed
-from rdmc_jax.samplers.core import Plan, core
+from rdmc_jax.samplers.core import Recipe, core
 
 DIM, WIDTH = 3, 8
 
@@ -51,10 +51,10 @@ def test_a_method_is_counted_by_what_it_reports():
         rj.samplers.levels(rj.diffusion.log_snr_grid(num_levels), estimator),
         rj.samplers.gaussian_finish(),
     )
-    plan = Plan(method, None, None, 1, 1, "")
+    recipe = Recipe(method)
 
     def run(key):
-        return core(key, density, jnp.zeros(DIM), plan=plan)
+        return core(key, density, jnp.zeros(DIM), plan=recipe)
 
     updates = num_levels + 1
     logdensities, gradients = programs.evaluations_of(jax.jit(run)(jax.random.key(0)))

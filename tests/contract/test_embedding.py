@@ -1,11 +1,14 @@
 """`core` inside other programs: larger jits, double precision, and gradients by the data."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import rdmc_jax as rj
+from rdmc_jax.samplers.core import Recipe
 
 GRID = rj.diffusion.log_snr_grid(6, low=-3.0, high=4.0)
 IMPORTANCE = rj.rdmc(
@@ -13,7 +16,8 @@ IMPORTANCE = rj.rdmc(
     rj.samplers.levels(GRID, rj.estimators.importance(num_samples=32)),
     rj.samplers.gaussian_finish(),
 )
-LANGEVIN = IMPORTANCE._replace(
+LANGEVIN = dataclasses.replace(
+    IMPORTANCE,
     levels=rj.samplers.levels(
         GRID,
         rj.estimators.chains(
@@ -24,8 +28,8 @@ LANGEVIN = IMPORTANCE._replace(
     )
 )  # fmt: skip
 PLANS = {
-    "importance": rj.plan(dim=1, method=IMPORTANCE),
-    "langevin": rj.plan(dim=1, method=LANGEVIN),
+    "importance": Recipe(IMPORTANCE),
+    "langevin": Recipe(LANGEVIN),
 }
 PRIOR_VARIANCE, NOISE_VARIANCE = 1.0, 0.5
 GAIN = PRIOR_VARIANCE / (PRIOR_VARIANCE + NOISE_VARIANCE)

@@ -47,7 +47,8 @@ def test_equal_compositions_share_their_program():
 
 
 def test_core_maps_over_data_in_one_program():
-    plan = rj.plan(dim=2, method=CHEAP_METHOD)  # in the user's coordinates
+    # in the user's coordinates; half of 1,000 draws in each replicate, in whole ensembles of 64
+    plan = rj.plan(dim=2, method=CHEAP_METHOD)
     z = jnp.arange(3.0)
     many = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), target())
     many["log_normalizer"] = z
@@ -57,10 +58,10 @@ def test_core_maps_over_data_in_one_program():
         )
     )
     result = run(jax.random.key(0), many)
-    assert result.position.shape == (3, 64, 2) and result.log_weight.shape == (3, 64)
+    assert result.position.shape == (3, 512, 2) and result.log_weight.shape == (3, 512)
     # the same key on densities that differ by a factor: the same points, and that factor
     np.testing.assert_allclose(result.position[0], result.position[2], atol=1e-3)
-    log_z = jax.nn.logsumexp(result.log_weight, axis=1) - jnp.log(64)
+    log_z = jax.nn.logsumexp(result.log_weight, axis=1) - jnp.log(512)
     np.testing.assert_allclose(log_z - log_z[0], z, atol=1e-3)
     w = np.exp(np.asarray(result.log_weight[0], float))
     assert abs(w.mean() - 1) < 4 * w.std(ddof=1) / 8

@@ -101,7 +101,7 @@ def test_sizes_of_a_method_grow_as_they_say():
     assert grown.finish == rj.samplers.annealed_finish(num_temperatures=4)
 
 
-def generation(noise, rest, limit=0.2):
+def trial(noise, rest, limit=0.2):
     num, total = len(noise), sum(noise) + rest
     evals = (100,) * num + (50,)
     return LevelTrial(
@@ -111,10 +111,10 @@ def generation(noise, rest, limit=0.2):
 
 def test_what_contributes_most_grows():
     first = first_sizes(METHOD)
-    loud = [(generation((0.1, 0.1, 0.1, 0.1), 0.02), first)]
+    loud = [(trial((0.1, 0.1, 0.1, 0.1), 0.02), first)]
     new = next_level_sizes(METHOD, loud, 0.12, 2)
     assert min(new.num_batches) > 1 and new.times == GRID and new.wider == 1
-    coarse = [(generation((0.001,) * 4, 0.2), first)]
+    coarse = [(trial((0.001,) * 4, 0.2), first)]
     new = next_level_sizes(METHOD, coarse, 0.12, 2)
     assert new.num_levels > 4 and max(new.num_batches) == 1 and new.wider == 1
     assert next_level_sizes(METHOD, coarse, 0.12, 2, affordable=2000).num_levels == 8
@@ -125,13 +125,13 @@ def test_more_chains_take_over_where_more_levels_do_not_help():
     first = first_sizes(METHOD)
     second = with_more_levels(METHOD, first, 2)._replace(num_batches=(1,) * 9)
     for rest, is_width in ((0.19, True), (0.1, False)):
-        tried = [(generation((0.001,) * 4, 0.2), first), (generation((0.0005,) * 8, rest), second)]
+        tried = [(trial((0.001,) * 4, 0.2), first), (trial((0.0005,) * 8, rest), second)]
         new = next_level_sizes(METHOD, tried, 0.12, 2)
         assert (new.wider > 1) == is_width and (new.num_levels > 8) != is_width
     third = second._replace(wider=2)
     for rest, is_width in ((0.19, False), (0.1, True)):  # and give way again
-        tried = [*tried[:1], (generation((0.0005,) * 8, 0.19), second)]
-        tried.append((generation((0.0005,) * 8, rest), third))
+        tried = [*tried[:1], (trial((0.0005,) * 8, 0.19), second)]
+        tried.append((trial((0.0005,) * 8, rest), third))
         assert (next_level_sizes(METHOD, tried, 0.12, 2).wider > 2) == is_width
 
 
@@ -216,7 +216,7 @@ def test_the_certificate_is_met_where_the_method_alone_did_not(met):
 def test_progress_says_what_grows(shown):
     draws, said = shown
     record = draws.plan.accuracy
-    lines = [text for text in said if "generation" in text]
+    lines = [text for text in said if "trial" in text]
     assert len(lines) == len(record.trials) and lines[-1].endswith(record.stopped)
     before, after = (one.num_levels for one in record.trials[:2])
     assert f"; levels {before} -> {after}" in lines[0] and "batches" in lines[0]

@@ -71,10 +71,10 @@ def test_a_tolerance_that_the_budget_cannot_meet_is_reported():
     assert "max_evals" in d.plan.accuracy.stopped
 
 
-def test_progress_has_a_line_for_each_generation(shown):
+def test_progress_has_a_line_for_each_trial(shown):
     draws, said = shown
     record = draws.plan.accuracy
-    lines = [text for text in said.splitlines() if "generation" in text]
+    lines = [text for text in said.splitlines() if "trial" in text]
     for number, (text, one) in enumerate(zip(lines, record.trials, strict=True)):
         assert text.startswith(f"rdmc: trial {number + 1}: TV limit {one.tv_limit:.3f}")
     assert " -> " in lines[0] and lines[-1].endswith(record.stopped)

@@ -42,16 +42,16 @@ def test_draws_of_the_restart_join_the_pool_in_the_proportions_of_the_target(bet
 
 
 def test_chains_that_end_nowhere_leave_only_numbers_in_the_pool():
-    def lost(rng_key, logdensity_fn, process, x, t, moments):
-        end = rj.samplers.gaussian_finish().sample(rng_key, logdensity_fn, process, x, t, moments)
-        nowhere = jnp.arange(x.shape[0]) % 2 == 0
-        return end._replace(
-            position=jnp.where(nowhere[:, None], jnp.nan, end.position),
-            log_weight=jnp.where(nowhere, -jnp.inf, end.log_weight),
-        )
+    class Lost:
+        def sample(self, *arguments):
+            end = rj.samplers.gaussian_finish().sample(*arguments)
+            nowhere = jnp.arange(end.log_weight.shape[0]) % 2 == 0
+            return end._replace(
+                position=jnp.where(nowhere[:, None], jnp.nan, end.position),
+                log_weight=jnp.where(nowhere, -jnp.inf, end.log_weight),
+            )
 
-    finish = rj.samplers.gaussian_finish()._replace(sample=lost)
-    generator = rj.samplers.reweighted(fixed_generator, finish, num_particles=40, threshold=8.0)
+    generator = rj.samplers.reweighted(fixed_generator, Lost(), num_particles=40, threshold=8.0)
     pool = jax.jit(lambda key: generator(key, TARGET.logdensity, KNOWN))(jax.random.key(0))
     assert np.all(np.isfinite(pool.position)) and np.isfinite(pool.largest_useful_noise)
     weight = np.asarray(jax.nn.softmax(pool.log_weight))

@@ -27,6 +27,49 @@ from ..posterior import as_column, check_ensemble, log_tilt
 from .batches import total_over_particles
 
 
+class SelfNormalised(NamedTuple):
+    """What weighted points say of the law that they represent."""
+
+    log_sum: Array  # () log Σ w
+    mean: Array  # (dim,)
+    variance: Array  # (dim,)
+    ess: Array  # () (Σ w)²/Σ w², 0 where every weight is zero
+    standard_error: Array  # (dim,) of the mean
+
+
+def self_normalised(position: Array, log_weight: Array) -> SelfNormalised:
+    """Self-normalised averages of weighted points, with the error of their mean.
+
+    The error is that of a ratio, ``√Σ w²(y - m)² / Σ w`` (delta method). Where all weights are zero
+    the averages are plain ones, so that they stay finite; the effective sample size says 0.
+
+    Args:
+        position: shape (num_samples, dim).
+        log_weight: shape (num_samples,); -inf is a weight of zero.
+
+    Returns:
+        `SelfNormalised`.
+
+    >>> found = self_normalised(jnp.array([[0.0], [2.0]]), jnp.zeros(2))
+    >>> float(found.mean[0]), float(found.variance[0]), float(found.ess)
+    (1.0, 1.0, 2.0)
+
+    Reference: Owen (2013), Monte Carlo theory, methods and examples, Chapter 9.
+    """
+    log_sum = jax.nn.logsumexp(log_weight)
+    has_weight = jnp.isfinite(log_sum)
+    share = jnp.where(has_weight, jnp.exp(log_weight - log_sum), 1 / log_weight.shape[0])[:, None]
+    mean = jnp.sum(share * position, axis=0)
+    offset2 = (position - mean[None, :]) ** 2
+    return SelfNormalised(
+        log_sum,
+        mean,
+        variance=jnp.sum(share * offset2, axis=0),
+        ess=jnp.where(has_weight, 1 / jnp.sum(share**2), 0.0),
+        standard_error=jnp.sqrt(jnp.sum(share**2 * offset2, axis=0)),
+    )
+
+
 class Candidates(NamedTuple):
     """Weighted points that represent the posterior of one particle."""
 
@@ -121,10 +164,7 @@ class importance:
     >>> moments.mean.shape, int(moments.num_evals.logdensity)
     ((3, 1), 768)
 
-    The standard error is that of a ratio, ``√Σ w²(y - m)² / Σ w`` (delta method).
-
-    Reference: Huang et al. (2024), arXiv 2307.02037, Section 3.2; for the error, Owen (2013),
-    Monte Carlo theory, methods and examples, Chapter 9.
+    Reference: Huang et al. (2024), arXiv 2307.02037, Section 3.2.
     """
 
     _: KW_ONLY
@@ -159,21 +199,16 @@ class importance:
             points = propose(
                 propose_key, logdensity_fn, own, self.num_samples, self.reference_scale
             )
-            y, log_sum = points.position, jax.nn.logsumexp(points.log_weight)
-            has_weight, count = jnp.isfinite(log_sum), jnp.asarray(self.num_samples)
-            # all weights zero: equal ones keep the moments finite, and the ess says 0
-            share = jnp.exp(points.log_weight - log_sum)
-            share = jnp.where(has_weight, share, 1 / self.num_samples)[:, None]
-            mean = jnp.sum(share * y, axis=0)
-            offset2 = (y - mean[None, :]) ** 2
-            log_mean = log_sum - math.log(self.num_samples)
+            found = self_normalised(points.position, points.log_weight)
+            log_mean = found.log_sum - math.log(self.num_samples)
+            count = jnp.asarray(self.num_samples)
             moments = Moments(
-                mean=mean,
-                variance=jnp.sum(share * offset2, axis=0),
-                ess=jnp.where(has_weight, 1 / jnp.sum(share**2), 0.0),
-                standard_error=jnp.sqrt(jnp.sum(share**2 * offset2, axis=0)),
+                mean=found.mean,
+                variance=found.variance,
+                ess=found.ess,
+                standard_error=found.standard_error,
                 log_marginal=log_mean + _log_constant(own, self.reference_scale),
-                acceptance_rate=jnp.full((), jnp.nan, mean.dtype),
+                acceptance_rate=jnp.full((), jnp.nan, found.mean.dtype),
                 num_evals=Evaluations(count, jnp.zeros_like(count)),
                 num_nonfinite=jnp.sum(~jnp.isfinite(points.logdensity)),
             )

@@ -8,7 +8,7 @@ from targets import Mixture, assert_mean, copies
 
 import rdmc_jax as rj
 from rdmc_jax.diffusion.estimators.batches import merged_moments, relative_errors
-from rdmc_jax.diffusion.estimators.importance import ess, from_samples, standard_error
+from rdmc_jax.diffusion.estimators.importance import self_normalised
 from rdmc_jax.types import Evaluations, Moments, Posterior
 
 TARGET = Mixture((0.8, 0.2), ((-0.8, 0.2), (1.2, -0.5)), ((0.5, 1.0), (0.15, 0.4)), -2.0)
@@ -17,14 +17,14 @@ ONE = Posterior(jnp.asarray((0.9, -1.4)), jnp.asarray(1.0))
 
 def batch(points, log_weight):
     """Moments of one particle from weighted points, as `importance` makes them."""
-    sums = from_samples(points, log_weight)
+    found = self_normalised(points, log_weight)
     count = jnp.asarray(points.shape[0])
     one = Moments(
-        mean=sums.mean,
-        variance=sums.variance,
-        ess=ess(sums),
-        standard_error=standard_error(sums),
-        log_marginal=sums.log_weight_sum - jnp.log(points.shape[0]),
+        mean=found.mean,
+        variance=found.variance,
+        ess=found.ess,
+        standard_error=found.standard_error,
+        log_marginal=found.log_sum - jnp.log(points.shape[0]),
         acceptance_rate=jnp.asarray(jnp.nan),
         num_evals=Evaluations(count, jnp.zeros_like(count)),
         num_nonfinite=jnp.zeros((), jnp.int32),

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from targets import Mixture, assert_mean, copies
 
 from rdmc_jax.diffusion.estimators import importance
-from rdmc_jax.diffusion.estimators.importance import ess, from_samples, merge, standard_error
+from rdmc_jax.diffusion.estimators.importance import self_normalised
 from rdmc_jax.target.flat import guarded
 from rdmc_jax.types import Posterior
 
@@ -135,25 +135,20 @@ def test_one_sample_is_refused():
         importance(num_samples=1)
 
 
-# Weighted moments: merging is concatenation.
+# Averages of weighted points.
 
 
-SIZES = (1, 3, 5)
 LOG_WEIGHT = st.one_of(
     st.just(-np.inf), st.floats(-700.0, 700.0, width=32), st.floats(-2.0, 2.0, width=32)
 )
 POSITION = st.floats(-100.0, 100.0, width=32, allow_subnormal=False)
-BATCHES = st.tuples(
-    *(
-        st.tuples(
-            hnp.arrays(np.float32, (size, 2), elements=POSITION),
-            hnp.arrays(np.float32, (size,), elements=LOG_WEIGHT),
-        )
-        for size in SIZES
+POINTS = st.sampled_from((1, 3, 9)).flatmap(
+    lambda size: st.tuples(
+        hnp.arrays(np.float32, (size, 2), elements=POSITION),
+        hnp.arrays(np.float32, (size,), elements=LOG_WEIGHT),
     )
 )
-from_samples = jax.jit(from_samples)
-merge = jax.jit(merge)
+averaged = jax.jit(self_normalised)
 
 
 def reference(positions, log_weight):
@@ -174,50 +169,28 @@ def reference(positions, log_weight):
     return top + np.log(weight.sum()), 1 / np.sum(share**2), mean, variance, error
 
 
-def assert_agree(sums, expected):
-    log_sum, size, mean, variance, error = expected
-    np.testing.assert_allclose(sums.log_weight_sum, log_sum, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(ess(sums), size, rtol=2e-3)
-    np.testing.assert_allclose(sums.mean, mean, rtol=1e-3, atol=5e-2)
-    np.testing.assert_allclose(sums.variance, variance, rtol=1e-2, atol=1e-1)
-    if size > 0:
-        np.testing.assert_allclose(standard_error(sums), error, rtol=1e-2, atol=1e-1)
-
-
 @settings(max_examples=100, deadline=None, derandomize=True, database=None)
-@given(BATCHES)
-def test_merge_is_concatenation_associative_and_commutative(batches):
-    a, b, c = (from_samples(positions, log_weight) for positions, log_weight in batches)
-    positions = np.concatenate([one[0] for one in batches])
-    log_weight = np.concatenate([one[1] for one in batches])
-    expected = reference(positions, log_weight)
-    assert_agree(from_samples(positions, log_weight), expected)
-    if not np.any(log_weight > -np.inf):
-        return
-    for merged in (merge(merge(a, b), c), merge(a, merge(b, c)), merge(merge(c, a), b)):
-        assert_agree(merged, expected)
+@given(POINTS)
+def test_averages_of_any_weights_are_those_of_double_precision(points):
+    found, (log_sum, size, mean, variance, error) = averaged(*points), reference(*points)
+    np.testing.assert_allclose(found.log_sum, log_sum, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found.ess, size, rtol=2e-3)
+    np.testing.assert_allclose(found.mean, mean, rtol=1e-3, atol=5e-2)
+    np.testing.assert_allclose(found.variance, variance, rtol=1e-2, atol=1e-1)
+    if size > 0:
+        np.testing.assert_allclose(found.standard_error, error, rtol=1e-2, atol=1e-1)
 
 
-def test_merge_of_batches_without_weight_is_concatenation():
-    a = from_samples(jnp.zeros((1, 1)), jnp.full(1, -jnp.inf))
-    b = from_samples(jnp.ones((3, 1)), jnp.full(3, -jnp.inf))
-    merged = merge(a, b)
-    np.testing.assert_allclose(merged.mean, [0.75])
-    assert ess(merged) == 0.0
-
-
-def test_second_moments_survive_an_offset_and_a_merge():
+def test_second_moments_survive_an_offset():
     rng = np.random.default_rng(0)
-    positions = (1e3 + rng.normal(size=(4, 50, 1))).astype(np.float32)
-    log_weight = (80 + rng.normal(size=(4, 50))).astype(np.float32)
-    sums = from_samples(positions[0], log_weight[0])
-    for k in range(1, 4):
-        sums = merge(sums, from_samples(positions[k], log_weight[k]))
-    _, size, mean, variance, error = reference(positions.reshape(-1, 1), log_weight.reshape(-1))
-    np.testing.assert_allclose(sums.mean, mean, rtol=1e-6)
-    np.testing.assert_allclose(sums.variance, variance, rtol=5e-3)
-    np.testing.assert_allclose(standard_error(sums), error, rtol=5e-3)
-    np.testing.assert_allclose(ess(sums), size, rtol=2e-3)
+    position = (1e3 + rng.normal(size=(200, 1))).astype(np.float32)
+    log_weight = (80 + rng.normal(size=200)).astype(np.float32)
+    found = averaged(position, log_weight)
+    _, size, mean, variance, error = reference(position, log_weight)
+    np.testing.assert_allclose(found.mean, mean, rtol=1e-6)
+    np.testing.assert_allclose(found.variance, variance, rtol=5e-3)
+    np.testing.assert_allclose(found.standard_error, error, rtol=5e-3)
+    np.testing.assert_allclose(found.ess, size, rtol=2e-3)
 
 
 def test_standard_error_is_that_of_the_self_normalised_mean():
@@ -228,8 +201,8 @@ def test_standard_error_is_that_of_the_self_normalised_mean():
     @jax.vmap
     def one(key):
         y = jax.random.normal(key, (200, 1))
-        sums = from_samples(y, 0.8 * y[:, 0])
-        return sums.mean[0], standard_error(sums)[0]
+        found = self_normalised(y, 0.8 * y[:, 0])
+        return found.mean[0], found.standard_error[0]
 
     mean, error = one(keys)
     assert np.std(mean) == pytest.approx(float(jnp.sqrt(jnp.mean(error**2))), rel=0.08)
