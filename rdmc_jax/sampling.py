@@ -70,7 +70,11 @@ def sample(
         progress: show a line or bar per chunk, and a line for each size that a tolerance makes
             the run try.
         checkpoint: path of a folder for what is finished. The same call resumes there, and gives
-            the draws of a run that was never stopped; a call for another run is refused.
+            the draws of a run that was never stopped; a call for another run is refused. A density
+            is the same if it returns the same, up to rounding, at fixed points around ``position``
+            and at up to 256 points of each replicate's pool; these evaluations are not counted.
+            What differs only where the run has no point goes unnoticed. Methods are compared by
+            their `repr`, in which functions are their names: two lambdas look alike.
 
     Returns:
         `Draws`.

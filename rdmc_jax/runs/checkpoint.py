@@ -1,25 +1,70 @@
-"""Files that are whole or absent, and say when they are damaged."""
+"""The folder of a run: finished parts in files that are whole or absent, and what is compared."""
 
 import contextlib
+import hashlib
 import importlib.metadata
 import io
 import json
 import math
 import os
+import re
 import sys
 import warnings
-import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
-from ..target.flat import value_at
-from ..types import ArrayTree, LogDensityFn, PRNGKey, RDMCWarning
-from .described import described, digest
+from ..samplers.core import Preparation
+from ..target.flat import bind, from_standard
+from ..types import Array, ArrayTree, LogDensityFn, PRNGKey, RDMCWarning, as_code
+
+FORMAT = 4
+RECORD = "run.json"
+PACKAGES = ("rdmc_jax", "jax")
+CHECKSUM = hashlib.sha256().digest_size
+"""Bytes at the end of a part."""
+
+
+NUM_PROBES = 16
+"""Fixed points at which the density of the folder and that of the call are compared."""
+
+
+MOST_POINTS = 256
+"""Points of each replicate's pool at which they are compared, at most."""
+
+
+ROUNDING = 16.0
+"""Units in the last place by which two machines may differ in the density of one point."""
+
+
+def digest(*values: Any) -> str:
+    """A short hash of what values are: the same in every process.
+
+    Arrays are their type, shape and bytes, PyTrees their structure and leaves; everything else is
+    its code (`as_code`), in which functions are their names.
+
+    >>> digest({"a": np.zeros(2)}) == digest({"a": np.zeros(2)}) != digest({"a": np.ones(2)})
+    True
+    """
+    leaves, structure = jax.tree.flatten(values)
+    found = hashlib.sha256()
+    for text in (structure, *leaves):
+        if isinstance(text, jax.Array) and jnp.issubdtype(text.dtype, jax.dtypes.prng_key):
+            found.update(str(jax.random.key_impl(text)).encode())
+            text = jax.random.key_data(text)
+        if isinstance(text, jax.Array | np.ndarray | np.generic):
+            array = np.asarray(text)
+            found.update(f"\n{array.dtype}{array.shape}".encode() + array.tobytes())
+        else:
+            with np.printoptions(threshold=sys.maxsize, floatmode="unique"):
+                # objects that say nothing else say where they lie in memory
+                found.update(b"\n" + re.sub(" at 0x[0-9a-f]+", "", as_code(text)).encode())
+    return found.hexdigest()[:16]
 
 
 class Part(NamedTuple):
@@ -49,22 +94,21 @@ def write_file(file: Path, content: bytes) -> None:
         raise
 
 
-def _checksum(name: str, part: Part) -> str:
-    return digest(name, part.record, part.origin, described(part.leaves))
+def _checksum(file: Path, archive: bytes) -> bytes:
+    """Of the file's name too, so that no part is taken for another."""
+    return hashlib.sha256(file.stem.encode() + archive).digest()
 
 
 def write_part(file: Path, part: Part) -> None:
-    """Write arrays with the record of their run and a checksum of all, the file's name included.
+    """Write arrays with the record of their run, and a checksum after all.
 
     Raises:
         OSError: as `write_file`.
     """
-    members = {f"leaf{k}": leaf for k, leaf in enumerate(part.leaves)}
-    members |= {"record": np.asarray(part.record), "origin": np.asarray(part.origin)}
-    members |= {"checksum": np.asarray(_checksum(file.stem, part))}
     stream = io.BytesIO()
-    np.savez(stream, allow_pickle=False, **members)
-    write_file(file, stream.getvalue())
+    record, origin = map(np.asarray, part[:2])
+    np.savez(stream, *part.leaves, allow_pickle=False, record=record, origin=origin)
+    write_file(file, stream.getvalue() + _checksum(file, stream.getvalue()))
 
 
 def read_part(file: Path) -> Part:
@@ -81,105 +125,103 @@ def read_part(file: Path) -> Part:
     >>> _ = file.write_bytes(file.read_bytes()[:-7])
     >>> read_part(file)
     Traceback (most recent call last):
-    ValueError: cannot be read (...)
+    ValueError: does not have its checksum
     """
     try:
-        content = io.BytesIO(file.read_bytes())
-        with np.load(content, allow_pickle=False) as members:
-            leaves = [members[f"leaf{k}"] for k in range(len(members.files) - 3)]
-            part = Part(str(members["record"]), str(members["origin"]), leaves)
-            checksum = str(members["checksum"])
-    except (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
+        content = file.read_bytes()
+    except OSError as error:
         raise ValueError(f"cannot be read ({error})") from error
-    if checksum != _checksum(file.stem, part):
+    archive, checksum = content[:-CHECKSUM], content[-CHECKSUM:]
+    if checksum != _checksum(file, archive):
         raise ValueError("does not have its checksum")
-    return part
-
-
-FORMAT = 3
-RECORD = "run.json"
-DENSITY = "logdensity_fn or what it refers to"
-PROBES = 16
-"""Points at which the density of the folder and that of the call are compared."""
-ROUNDING = 16.0
-"""Units in the last place by which two machines may differ in the density of one point."""
+    with np.load(io.BytesIO(archive), allow_pickle=False) as members:
+        leaves = [members[f"arr_{k}"] for k in range(len(members.files) - 2)]
+        return Part(str(members["record"]), str(members["origin"]), leaves)
 
 
 class Checkpoint(NamedTuple):
     """Where finished parts go; `nowhere` keeps nothing."""
 
-    load: Callable[[str, str, Callable[[], ArrayTree]], ArrayTree | None]
-    """``(name, origin, shapes)``, the last a function that returns the part's structure; None: not
-    there, or made of something else."""
-    save: Callable[[str, str, ArrayTree], None]
-    """``(name, origin, part)``"""
-    origin: Callable[..., str]
-    """A digest of what a part is made of, beside what the run was called with."""
+    load: Callable[[str, Any, Callable[[], ArrayTree]], ArrayTree | None]
+    """``(name, origin, shapes)``: the part of a name, if it was made of ``origin``, whose structure
+    the function ``shapes`` returns; else None."""
+    save: Callable[[str, Any, ArrayTree], None]
+    """``(name, origin, part)``; with a `Preparation` goes the density at points of its pool."""
 
 
-nowhere = Checkpoint(
-    lambda name, origin, shapes: None, lambda name, origin, part: None, lambda *parts: ""
-)
+nowhere = Checkpoint(lambda name, origin, shapes: None, lambda name, origin, part: None)
 
 
-def _probes(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any) -> list[float]:
-    """The density at the example position and at fixed steps from it, of all sizes."""
-    leaves, structure = jax.tree.flatten(position)
-    values = []
-    for k in range(PROBES):
-        rng = np.random.default_rng(k)
-        size = 0.0 if k == 0 else 2.0 ** (k - 6)  # 1/32 ... 512
-        moved = [
-            jnp.asarray(leaf + size * rng.standard_normal(np.shape(leaf)), leaf.dtype)
-            for leaf in leaves
-        ]
-        value = value_at(logdensity_fn, jax.tree.unflatten(structure, moved), data)
-        values.append(float(value))
-    return values
+def _compared_density(
+    logdensity_fn: LogDensityFn, position: ArrayTree, data: Any
+) -> Callable[[np.ndarray], np.ndarray]:
+    """The density at up to `MOST_POINTS` flat points, by a small program of its own.
+
+    It is made anew in every call; one that was made before would hold the globals of then.
+    """
+
+    @jax.jit
+    def values(points: Array, data: Any) -> Array:
+        return jax.vmap(bind(logdensity_fn, position, data).logdensity_fn)(points)
+
+    def density(points: np.ndarray) -> np.ndarray:
+        filled = np.resize(points, (MOST_POINTS, points.shape[1]))  # one shape, one program
+        return np.asarray(values(filled, data))[: len(points)]
+
+    return density
 
 
-def _record(config: dict[str, Any], values: list[float], dtype: Any) -> dict[str, Any]:
-    described_config = {name: digest(described(value)) for name, value in config.items()}
-    # another version may be another algorithm, and another Python has other code
-    for package in ("rdmc_jax", "jax"):
-        described_config[f"{package} version"] = importlib.metadata.version(package)
-    described_config["Python version"] = ".".join(map(str, sys.version_info[:2]))
-    shown = {k: v for k, v in config.items() if isinstance(v, int)}
-    return {
-        "format": FORMAT,
-        "config": described_config,
-        "shown": shown,
-        "density": values,
-        "dtype": str(dtype),
-    }
+def _probes(position: ArrayTree) -> np.ndarray:
+    """The example position and fixed steps of all sizes from it, flat."""
+    center = np.asarray(ravel_pytree(position)[0])
+    noise = np.random.default_rng(0).standard_normal((NUM_PROBES, center.shape[0]))
+    size = np.append(0.0, 2.0 ** np.arange(-5, NUM_PROBES - 6))  # 1/32 ... 512
+    return (center + size[:, None] * noise).astype(center.dtype)
 
 
-def _is_same_value(was: float, now: float, dtype: str) -> bool:
-    if was == now or (math.isnan(was) and math.isnan(now)):
-        return True
-    room = ROUNDING * float(jnp.finfo(dtype).eps) * max(1.0, abs(was))
-    return math.isfinite(was) and abs(was - now) <= room
+def _pool_points(prepared: Preparation) -> np.ndarray:
+    """Up to `MOST_POINTS` of a pool's points in the user's coordinates, flat.
+
+    A pool lies in the order in which it was made: equal steps could meet one chain only.
+    """
+    pool = prepared.pool
+    order = np.random.default_rng(0).permutation(pool.log_weight.shape[0])
+    chosen = order[np.isfinite(pool.log_weight[order])][:MOST_POINTS]
+    standard = map(jnp.asarray, (prepared.location, prepared.scale, pool.position[chosen]))
+    return np.asarray(from_standard(*standard))
 
 
-def _changed(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def _changed_density(was: Iterable[float], now: Iterable[float], dtype: Any) -> list[str]:
+    room = ROUNDING * float(jnp.finfo(dtype).eps)
+    for a, b in zip(map(float, was), map(float, now), strict=True):
+        if a != b and not (math.isfinite(a) and abs(a - b) <= room * max(1.0, abs(a))):
+            return [f"the density (was {a!r} at a point of the run, is {b!r})"]
+    return []
+
+
+def _record(config: dict[str, Any], logdensity: np.ndarray) -> dict[str, Any]:
+    # another version may be another algorithm
+    config = {f"{name} version": importlib.metadata.version(name) for name in PACKAGES} | config
+    config["Python version"] = ".".join(map(str, sys.version_info[:2]))
+    for name, value in config.items():
+        if not isinstance(value, str | int | float | None):
+            config[name] = f"sha256 {digest(value)}"
+    return {"format": FORMAT, "config": config, "density": logdensity.tolist()}
+
+
+def _changed(was: dict[str, Any], now: dict[str, Any], dtype: Any) -> list[str]:
     if was.get("format") != FORMAT:
         return [f"the folder's format (was {was.get('format')}, is {FORMAT})"]
     changed = []
-    for name in sorted(set(was["config"]) | set(now["config"])):
-        if was["config"].get(name) != now["config"].get(name):
-            values = [record["shown"].get(name) for record in (was, now)]
-            is_known = None not in values
-            changed.append(f"{name} (was {values[0]}, is {values[1]})" if is_known else name)
+    for name in sorted(was["config"] | now["config"]):
+        a, b = (record["config"].get(name) for record in (was, now))
+        if a != b:
+            changed.append(name if "sha256" in f"{a} {b}" else f"{name} (was {a}, is {b})")
     # at another position, or with other data, other values say nothing more
-    if set(changed) <= {DENSITY}:
-        for a, b in zip(was["density"], now["density"], strict=True):
-            if not _is_same_value(a, b, now["dtype"]):
-                return [*changed, f"the density (was {a!r} at a fixed point, is {b!r})"]
-    return changed
+    return changed or _changed_density(was["density"], now["density"], dtype)
 
 
-def _refuse_changed(folder: Path, was: dict[str, Any], now: dict[str, Any]) -> None:
-    changed = _changed(was, now)
+def _refuse(folder: Path, changed: list[str]) -> None:
     if changed:
         raise ValueError(
             f"checkpoint={str(folder)!r} holds another run: changed since are "
@@ -195,16 +237,15 @@ def _warn(text: str) -> None:
 def _found_record(folder: Path) -> str | None:
     """The record of the run in the folder: its own file, or the first readable part's copy."""
     file = folder / RECORD
-    parts = sorted(folder.glob("*.npz"))
     if file.exists():
         try:
             text = file.read_text()
-            if {"config", "shown", "density", "dtype"} <= set(json.loads(text)):
+            if {"format", "config", "density"} <= set(json.loads(text)):
                 return text
         except (OSError, ValueError, TypeError):
             pass
         _warn(f"[R121]: {file} is damaged; the parts of the run hold copies of it.")
-    for part in parts:
+    for part in sorted(folder.glob("*.npz")):
         with contextlib.suppress(ValueError):
             return read_part(part).record
     return None
@@ -220,17 +261,25 @@ def open_checkpoint(
 ) -> Checkpoint:
     """The folder of a run: a new one, or one that the same run was stopped in.
 
+    A density is what it returns: it is compared with that of the folder, up to rounding, at fixed
+    points around the example position and, when a replicate's preparation is loaded, at up to 256
+    points of its pool. That sees any change where the run has mass, whatever its source. What
+    differs only where neither has a point goes unnoticed. These evaluations are not part of
+    ``num_evals``. A method is compared by its `repr`, in which functions are their names: two
+    different lambdas look alike.
+
     Args:
         path: folder; made if it is not there.
         rng_key: of the run.
-        logdensity_fn: compared by its code, that of what it calls, and its values at fixed points.
+        logdensity_fn: the density.
         position: example position.
         data: passed to the density if not None.
         config: everything else that decides about the draws, by name.
 
     Returns:
-        `Checkpoint`. What cannot be written is said in a warning (R120), and the run goes on; parts
-        that are damaged are named in a warning (R121) and made again.
+        `Checkpoint`, whose ``load`` refuses another density as this function does. What cannot be
+        written is said in a warning (R120), and the run goes on; parts that are damaged are named
+        in a warning (R121) and made again.
 
     Raises:
         TypeError: if ``path`` is no path.
@@ -248,18 +297,13 @@ def open_checkpoint(
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"checkpoint={str(path)!r} is a file, but must name a folder.")
     folder.mkdir(parents=True, exist_ok=True)
-    values = _probes(logdensity_fn, position, data)
-    config = {
-        "rng_key": rng_key,
-        "position": position,
-        "data": data,
-        DENSITY: logdensity_fn,
-        **config,
-    }
-    now = _record(config, values, jax.tree.leaves(position)[0].dtype)
+    density, probes = _compared_density(logdensity_fn, position, data), _probes(position)
+    now = _record(
+        {"rng_key": rng_key, "position": position, "data": data, **config}, density(probes)
+    )
     found = _found_record(folder)
     if found is not None:
-        _refuse_changed(folder, json.loads(found), now)
+        _refuse(folder, _changed(json.loads(found), now, probes.dtype))
     record = json.dumps(now, indent=1) if found is None else found
     has_warned = False
 
@@ -276,7 +320,7 @@ def open_checkpoint(
                 )
             has_warned = True
 
-    def load(name: str, origin: str, shapes: Callable[[], ArrayTree]) -> ArrayTree | None:
+    def load(name: str, origin: Any, shapes: Callable[[], ArrayTree]) -> ArrayTree | None:
         file = folder / f"{name}.npz"
         if not file.exists():
             return None
@@ -285,20 +329,27 @@ def open_checkpoint(
             part = read_part(file)
             if part.record != record:
                 raise ValueError("belongs to another run")
-            if part.origin != origin:
+            if part.origin != digest(origin):
                 raise ValueError("was made with another method or pool than the run has now")
-            have = [(leaf.shape, leaf.dtype) for leaf in part.leaves]
+            leaves, seen = part.leaves[: len(wanted)], part.leaves[len(wanted) :]
+            have = [(leaf.shape, leaf.dtype) for leaf in leaves]
             if have != [(leaf.shape, leaf.dtype) for leaf in wanted]:
                 raise ValueError("has another structure than this version of the library writes")
         except ValueError as error:
             _warn(f"[R121]: the checkpoint part {file} {error}; it is computed again.")
             return None
-        return jax.tree.unflatten(structure, part.leaves)
+        if seen:
+            points, logdensity = seen
+            _refuse(folder, _changed_density(logdensity, density(points), points.dtype))
+        return jax.tree.unflatten(structure, leaves)
 
-    def save(name: str, origin: str, part: ArrayTree) -> None:
+    def save(name: str, origin: Any, part: ArrayTree) -> None:
         leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(part)]
-        attempt(write_part, folder / f"{name}.npz", Part(record, origin, leaves))
+        if isinstance(part, Preparation):
+            points = _pool_points(part)
+            leaves += [points, density(points)]
+        attempt(write_part, folder / f"{name}.npz", Part(record, digest(origin), leaves))
 
     if not (folder / RECORD).exists() or (folder / RECORD).read_text() != record:
         attempt(write_file, folder / RECORD, record.encode())
-    return Checkpoint(load, save, lambda *parts: digest(*map(described, parts)))
+    return Checkpoint(load, save)

@@ -93,7 +93,7 @@ def bound_programs(
     def prepare_one(name: str, rng_key: PRNGKey, recipe: Recipe) -> Preparation:
         arguments = (replicated(rng_key, mesh), logdensity_fn, own, dataset, points)
         static = {"pilot": recipe.pilot, "method": recipe.method}
-        origin = store.origin(recipe.pilot, recipe.method)
+        origin = (recipe.pilot, recipe.method)
         found = store.load(name, origin, lambda: _prepare.eval_shape(*arguments, **static))
         if found is None:
             found = jax.device_get(_prepare(*arguments, **static))
@@ -111,7 +111,7 @@ def bound_programs(
             return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), found)
 
         # grown pools and chosen methods follow from other parts, one of which may be made again
-        origin = store.origin(method, prepared)
+        origin = (method, prepared)
         found = [store.load(name, origin, shapes) for name in names]
         have = [part for part in found if part is not None]
         if len(have) == len(names):
@@ -314,8 +314,14 @@ def run_plan(
     complete = True
     store = nowhere
     if checkpoint is not None:
-        config = {"num_samples": num_samples, "known_positions": known, "plan": plan}
-        config["tolerance"] = None if search is None else search.tolerance
+        config = {
+            "num_samples": num_samples,
+            "num_replicates": plan.num_replicates,
+            "known_positions": known,
+            "method": (recipe.pilot, recipe.method, plan.with_more_temperatures),
+            "max_evals": plan.max_evals,
+            "tolerance": None if search is None else search.tolerance,
+        }
         store = open_checkpoint(checkpoint, key, logdensity_fn, position, data, config)
     programs = bound_programs(logdensity_fn, position, data, known, mesh=mesh, store=store)
 

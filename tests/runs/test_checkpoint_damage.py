@@ -1,5 +1,6 @@
 """Parts that cannot be written, or were damaged or swapped, are named and made again."""
 
+import dataclasses
 import io
 import os
 
@@ -11,7 +12,7 @@ from targets import CHEAP_METHOD, ORIGIN, cheap, density, target
 
 import rdmc_jax as rj
 from rdmc_jax.runs import checkpoint
-from rdmc_jax.runs.checkpoint import open_checkpoint, read_part, write_part
+from rdmc_jax.runs.checkpoint import digest, open_checkpoint, read_part, write_part
 from rdmc_jax.runs.run import bound_programs
 
 pytestmark = pytest.mark.one_program
@@ -133,8 +134,8 @@ def test_a_pilot_is_not_taken_for_one_of_another_pool_or_method(tmp_path):
     data = target()
     store = open_checkpoint(tmp_path, jax.random.key(0), density, ORIGIN, data, {})
     programs = bound_programs(density, ORIGIN, data, None, mesh=None, store=store)
-    plan = rj.plan(dim=2, method=CHEAP_METHOD)
-    prepared = programs.prepare("replicate0", jax.random.key(0), plan)
+    recipe = rj.plan(dim=2, method=CHEAP_METHOD).recipe
+    prepared = programs.prepare("replicate0", jax.random.key(0), recipe)
     keys, names = jax.random.key(1)[None], ["replicate0-pilot0"]
     first = programs.ensembles(names, keys, prepared, CHEAP_METHOD)[0]
     again = programs.ensembles(names, keys, prepared, CHEAP_METHOD)[0]
@@ -143,6 +144,5 @@ def test_a_pilot_is_not_taken_for_one_of_another_pool_or_method(tmp_path):
     with pytest.warns(rj.RDMCWarning, match=r"replicate0-pilot0.*another method or pool"):
         other = programs.ensembles(names, keys, grown, CHEAP_METHOD)[0]
     assert not np.any(other.position == first.position)
-    assert store.origin(CHEAP_METHOD, prepared) != store.origin(
-        CHEAP_METHOD._replace(finish=rj.samplers.annealed_finish(num_temperatures=2)), prepared
-    )
+    finish = rj.samplers.annealed_finish(num_temperatures=2)
+    assert digest(CHEAP_METHOD) != digest(dataclasses.replace(CHEAP_METHOD, finish=finish))

@@ -1,6 +1,5 @@
-"""Files of a checkpoint: whole, absent, or known to be damaged; and what describes a run."""
+"""Files of a checkpoint: whole, absent, or known to be damaged; and digests of what a run is."""
 
-import functools
 import subprocess
 import sys
 
@@ -10,29 +9,22 @@ import numpy as np
 import pytest
 
 import rdmc_jax as rj
-from rdmc_jax.runs.checkpoint import Part, read_part, write_file, write_part
-from rdmc_jax.runs.described import described, digest
+from rdmc_jax.runs.checkpoint import Part, digest, read_part, write_file, write_part
 
 LEAVES = [np.arange(6.0).reshape(2, 3), np.zeros((), np.int32)]
 
 
-def test_every_flipped_bit_is_noticed_or_harmless(tmp_path):
+def test_every_flipped_bit_is_noticed(tmp_path):
     file = tmp_path / "part.npz"
     write_part(file, Part("of a run", "of a pool", LEAVES))
-    good = file.read_bytes()
-    refused = 0
+    part, good = read_part(file), file.read_bytes()
+    assert part.record == "of a run" and part.origin == "of a pool" and len(part.leaves) == 2
+    for a, b in zip(part.leaves, LEAVES, strict=True):
+        np.testing.assert_array_equal(a, b, strict=True)
     for k in range(len(good)):
         file.write_bytes(good[:k] + bytes([good[k] ^ (1 << k % 8)]) + good[k + 1 :])
-        try:
-            part = read_part(file)
-        except ValueError as error:
-            refused += 1
-            assert str(error).startswith(("cannot be read", "does not have its checksum"))
-            continue
-        assert part.record == "of a run" and part.origin == "of a pool" and len(part.leaves) == 2
-        for a, b in zip(part.leaves, LEAVES, strict=True):
-            np.testing.assert_array_equal(a, b, strict=True)
-    assert refused > len(good) / 2  # the rest are dates and the like of the archive
+        with pytest.raises(ValueError, match="does not have its checksum"):
+            read_part(file)
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
@@ -50,48 +42,27 @@ def test_a_failed_write_leaves_what_was_there(error, tmp_path, monkeypatch):
     assert file.read_bytes() == b"before"
 
 
-def test_descriptions_tell_apart_what_differs():
-    def scaled(size):
-        return lambda x: x * size
-
-    def recursive(x):
-        return recursive(x)
-
-    loop = rj.samplers.annealed_finish(num_temperatures=4)
+def test_digests_tell_apart_what_differs():
+    long, loop = np.zeros(5000), rj.samplers.annealed_finish(num_temperatures=4)
     things = [
-        None, 1, 1.0, True, "1", (1,), [1], {"a": 1}, {"a": 2},
-        jnp.zeros(2), jnp.zeros(2, jnp.int32), jnp.zeros((2, 1)), jnp.ones(2),
+        None, 1, 1.0, True, "1", (1,), [1], {"a": 1}, {"a": 2}, {"b": 1},
+        jnp.zeros(2), jnp.zeros(2, jnp.int32), jnp.zeros((2, 1)), jnp.ones(2), long, long + 1e-12,
         jax.random.key(0), jax.random.key(1), jax.random.key(0, impl="rbg"),
-        scaled(1), scaled(2), lambda x: x + 1, lambda x: x + 2,
-        functools.partial(scaled, 1), functools.partial(scaled, 2), recursive,
         loop, rj.samplers.annealed_finish(num_temperatures=5),
         rj.samplers.annealed_finish(rj.kernels.ula, num_temperatures=4),
         rj.plan(dim=2), rj.plan(dim=3), rj.plan(dim=2, num_samples=9999),
-        jax.jit(scaled(3)), np.float32(1), rj.Draws,
     ]  # fmt: skip
-    texts = [described(one) for one in things]
-    assert len(set(texts)) == len(texts)
-    assert not any(" at 0x" in text for text in texts)
+    assert len(set(map(digest, things))) == len(things)
+    assert digest(np.zeros(2, np.float32)) == digest(jnp.zeros(2))
+    assert digest(lambda x: x) == digest(lambda x: x + 1)  # as the docstring says
 
 
-def test_descriptions_of_what_is_shared_or_has_no_end_are_short():
-    class Node:
-        def __init__(self, left, right):
-            self.left, self.right, self.root = left, right, self
-
-    shared = deep = Node(0.0, 1.0)
-    for _ in range(200):
-        shared, deep = Node(shared, shared), [deep]
-    assert len(described(shared)) < 1000 and len(described(deep)) < 10_000
-
-
-def test_a_description_is_the_same_in_another_process():
+def test_a_digest_is_the_same_in_another_process():
     code = """
 import rdmc_jax as rj
-from rdmc_jax.runs.described import described, digest
-rj.samplers.annealed_finish(num_temperatures=7)  # caches are not what is described
-print(digest(described(rj.plan(dim=5))))
+from rdmc_jax.runs.checkpoint import digest
+print(digest(rj.plan(dim=5), object()))
 """
     command = [sys.executable, "-c", code]
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert out.strip() == digest(described(rj.plan(dim=5)))
+    assert out.strip() == digest(rj.plan(dim=5), object())
