@@ -264,9 +264,9 @@ def open_checkpoint(
     A density is what it returns: it is compared with that of the folder, up to rounding, at fixed
     points around the example position and, when a replicate's preparation is loaded, at up to 256
     points of its pool. That sees any change where the run has mass, whatever its source. What
-    differs only where neither has a point goes unnoticed. These evaluations are not part of
+    differs only where the run has no point goes unnoticed. These evaluations are not part of
     ``num_evals``. A method is compared by its `repr`, in which functions are their names: two
-    different lambdas look alike.
+    different lambdas look alike, and so do objects whose `repr` does not say their settings.
 
     Args:
         path: folder; made if it is not there.
@@ -298,9 +298,8 @@ def open_checkpoint(
         raise ValueError(f"checkpoint={str(path)!r} is a file, but must name a folder.")
     folder.mkdir(parents=True, exist_ok=True)
     density, probes = _compared_density(logdensity_fn, position, data), _probes(position)
-    now = _record(
-        {"rng_key": rng_key, "position": position, "data": data, **config}, density(probes)
-    )
+    config = {"rng_key": rng_key, "position": position, "data": data, **config}
+    now = _record(config, density(probes))
     found = _found_record(folder)
     if found is not None:
         _refuse(folder, _changed(json.loads(found), now, probes.dtype))
@@ -333,7 +332,8 @@ def open_checkpoint(
                 raise ValueError("was made with another method or pool than the run has now")
             leaves, seen = part.leaves[: len(wanted)], part.leaves[len(wanted) :]
             have = [(leaf.shape, leaf.dtype) for leaf in leaves]
-            if have != [(leaf.shape, leaf.dtype) for leaf in wanted]:
+            shaped = [(leaf.shape, leaf.dtype) for leaf in wanted]
+            if have != shaped or len(seen) not in (0, 2):
                 raise ValueError("has another structure than this version of the library writes")
         except ValueError as error:
             _warn(f"[R121]: the checkpoint part {file} {error}; it is computed again.")
