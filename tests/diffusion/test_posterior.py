@@ -7,14 +7,7 @@ import pytest
 from targets import Gaussian
 
 from rdmc_jax.diffusion import ornstein_uhlenbeck, variance_exploding
-from rdmc_jax.diffusion.posterior import (
-    log_tilt,
-    mean_from_score,
-    posterior_at,
-    posterior_logdensity,
-    score_from_mean,
-    score_from_target_gradient,
-)
+from rdmc_jax.diffusion.posterior import log_tilt, posterior_at, score_from_mean
 from rdmc_jax.target.flat import guarded
 
 TARGET = Gaussian((1.0, -2.0), (0.3, 2.0))
@@ -24,23 +17,12 @@ PROCESSES = [ornstein_uhlenbeck(), variance_exploding()]
 
 
 @pytest.mark.parametrize("process", PROCESSES)
-def test_tweedie_round_trip(process):
-    score = score_from_mean(process, X, T, 2.0 * X + 1.0)
-    np.testing.assert_allclose(mean_from_score(process, X, T, score), 2.0 * X + 1.0, rtol=1e-5)
-
-
-@pytest.mark.parametrize("process", PROCESSES)
-def test_score_of_a_gaussian_from_its_posterior_mean_and_from_its_gradient(process):
+def test_score_of_a_gaussian_from_its_posterior_mean(process):
     posterior = posterior_at(process, X, T)
     mean, _ = TARGET.posterior(posterior.center, posterior.scale)
     noised = jax.vmap(lambda x, t: jax.grad(lambda x: TARGET.noised_logdensity(process, x, t))(x))
     score = noised(X, T)
     np.testing.assert_allclose(score_from_mean(process, X, T, mean), score, rtol=1e-4, atol=1e-3)
-    # the gradient of a Gaussian is linear, so its posterior mean is the gradient at the mean
-    gradient = jax.vmap(jax.grad(TARGET.logdensity))(mean)
-    np.testing.assert_allclose(
-        score_from_target_gradient(process, T, gradient), score, rtol=1e-4, atol=1e-3
-    )
 
 
 @pytest.mark.parametrize("process", PROCESSES)
@@ -53,8 +35,6 @@ def test_posterior_is_the_target_times_the_forward_kernel(process):
         forward = -0.5 * jnp.sum((X[i][None] - alpha * y) ** 2, axis=1) / sigma**2
         tilt = jax.vmap(lambda y, one=one: log_tilt(one, y))(y)
         np.testing.assert_allclose(jnp.diff(tilt), jnp.diff(forward), rtol=1e-4)
-        value = posterior_logdensity(TARGET.logdensity, one)(y[1])
-        np.testing.assert_allclose(value, TARGET.logdensity(y[1]) + log_tilt(one, y[1]), rtol=1e-6)
 
 
 @pytest.mark.parametrize("bad", [jnp.nan, jnp.inf, -jnp.inf])

@@ -58,7 +58,7 @@ def self_normalised(position: Array, log_weight: Array) -> SelfNormalised:
     """
     log_sum = jax.nn.logsumexp(log_weight)
     has_weight = jnp.isfinite(log_sum)
-    share = jnp.where(has_weight, jnp.exp(log_weight - log_sum), 1 / log_weight.shape[0])[:, None]
+    share = jnp.where(has_weight, jax.nn.softmax(log_weight), 1 / log_weight.shape[0])[:, None]
     mean = jnp.sum(share * position, axis=0)
     offset2 = (position - mean[None, :]) ** 2
     return SelfNormalised(
