@@ -383,8 +383,16 @@ def as_code(value: Any, num_shown: int | None = None) -> str:
     return getattr(value, "__name__", repr(value)) if callable(value) else repr(value)
 
 
-def memoised(factory: Callable[P, T]) -> Callable[P, T]:
-    """Cache ``factory`` by its arguments; unhashable arguments are passed through uncached."""
+def memoised(factory: Callable[P, T], also: Callable[[], Any] = lambda: None) -> Callable[P, T]:
+    """Make equal calls return the identical object, so that compiled programs are found again.
+
+    ``functools.cache`` alone would tell ``f(2)`` from ``f(dim=2)``. Calls with arguments that
+    cannot be hashed are passed through.
+
+    Args:
+        factory: what is cached, by its arguments and their types.
+        also: what else a call depends on, such as the default precision.
+    """
     signature = inspect.signature(factory)
     made: dict[Any, T] = {}
 
@@ -395,7 +403,7 @@ def memoised(factory: Callable[P, T]) -> Callable[P, T]:
         bound.apply_defaults()
         # types too: 1 and 1.0 are equal, but need not make the same thing
         values = tuple(bound.arguments.values())
-        key = (values, tuple(map(type, values)))
+        key = (values, tuple(map(type, values)), also())
         try:
             hash(key)
         except TypeError:

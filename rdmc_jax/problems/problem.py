@@ -1,13 +1,13 @@
 """The record that every shipped problem is, and the cache that keeps its functions identical."""
 
-import functools
-import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from ..types import memoised
 
 Parameters = ParamSpec("Parameters")
 
@@ -39,24 +39,8 @@ class Problem(NamedTuple):
 
 
 def memoised_problem(function: Callable[Parameters, Problem]) -> Callable[Parameters, Problem]:
-    """Make equal calls return the identical problem, so that compiled programs are found again.
-
-    ``functools.cache`` alone would tell ``f(2)`` from ``f(dim=2)``. The default precision is part
-    of the key because the example position carries a dtype.
-    """
-    signature = inspect.signature(function)
-    made: dict[Any, Problem] = {}
-
-    @functools.wraps(function)
-    def cached(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Problem:
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        key = (*bound.arguments.values(), jnp.result_type(float))
-        if key not in made:
-            made[key] = function(*args, **kwargs)
-        return made[key]
-
-    return cached
+    """Make equal calls return the identical problem; its position has the default precision."""
+    return memoised(function, also=lambda: jnp.result_type(float))
 
 
 def constant(shape: tuple[int, ...], value: float = 0.0) -> np.ndarray:
