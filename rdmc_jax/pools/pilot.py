@@ -238,7 +238,7 @@ LOW_OCTAVE, HIGH_OCTAVE = -10, 12
 NUM_NEIGHBOURS = 16
 """Nearest neighbours of a point that show the width of its mode."""
 NUM_CENTERS = 64
-"""Points, about, whose neighbours are taken."""
+"""Points whose neighbours are taken, about."""
 
 
 def _log_reference(center: Array, unit: Array, y: Array) -> Array:
