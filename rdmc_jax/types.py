@@ -20,7 +20,7 @@ class Evaluations(NamedTuple):
     """Number of target evaluations; one value-and-gradient call counts one in each field.
 
     Compiled programs count in 32 bits: one level of one ensemble must stay below 2³¹ evaluations.
-    `Draws` has sums over ensembles, of any size.
+    `Draws` has the sums over ensembles, which have no such limit.
     """
 
     logdensity: Any = 0
@@ -36,7 +36,7 @@ class Process(Protocol):
     """Noising process ``x_t = alpha(t) x_0 + sigma(t) z``."""
 
     def alpha(self, t: Array, /) -> Array:
-        """What is left of the signal at time ``t``."""
+        """Factor of the signal at time ``t``."""
 
     def sigma(self, t: Array, /) -> Array:
         """Standard deviation of the noise at time ``t``."""
@@ -94,16 +94,16 @@ class Estimator(Protocol):
     def draw(self, rng_key: PRNGKey, state: Any, /) -> Array:
         """One inner sample per particle, (num_particles, dim), of the level updated last.
 
-        It evaluates no density: the samples are those of the moments. Asked for by transitions
-        that need it only.
+        It evaluates no density: the samples are those of the moments. Only transitions
+        that need a draw ask for one.
         """
 
 
 class Transition(Protocol):
     """Law of the next, cleaner point.
 
-    A transition that moves by a draw of the posterior says so by ``needs_draw: ClassVar[bool] =
-    True`` and is then given one; the others are given None.
+    A transition that moves by a draw of the posterior declares ``needs_draw: ClassVar[bool] =
+    True`` and is given one; the others are given None.
     """
 
     def __call__(
@@ -120,7 +120,8 @@ class Transition(Protocol):
         """Move ``x`` of shape (num_particles, dim) from times ``t`` to ``s < t``.
 
         Returns:
-            The next points and ``log F - log B`` of shape (num_particles,); None: no density.
+            The next points, and ``log F - log B`` of shape (num_particles,) or, where the step
+            has no density, None.
         """
 
 
@@ -132,16 +133,16 @@ class Pool(NamedTuple):
     num_evals: Evaluations
     num_nonfinite: Array
     source: Array  # (num_points,) int: which generator made it, 0 for known ones, -1 for draws
-    largest_useful_noise: Array  # () noise at which a restart may stop, as far as measured; or 0
+    largest_useful_noise: Array  # () coarsest noise found to be of use; 0: none known
 
 
 class PoolGenerator(Protocol):
     """Makes a pool, once, before there is any draw."""
 
     def __call__(self, rng_key: PRNGKey, logdensity_fn: LogDensityFn, known: Pool, /) -> Pool:
-        """Make the pool; ``known`` is what the pilot and the user have.
+        """Make the pool; ``known`` has the points of the pilot and of the user.
 
-        That is the example position at least. Its evaluations are not counted again.
+        These include the example position at least. Their evaluations are not counted again.
         """
 
 
@@ -161,7 +162,7 @@ class Start(Protocol):
 
     @property
     def has_own_levels(self) -> bool:
-        """Particles stop at levels of their own, and the start knows their moments there."""
+        """Whether particles stop at levels of their own, where the start knows their moments."""
 
     @property
     def num_particles(self) -> int:
@@ -193,11 +194,11 @@ class Finish(Protocol):
 
     @property
     def needs_moments(self) -> bool:
-        """Of the posterior at the last level; else it is given None."""
+        """Whether it needs the posterior's moments at the last level; else it is given None."""
 
     @property
     def needs_common_level(self) -> bool:
-        """Its weight is biased behind a start whose particles have levels of their own."""
+        """Whether its weight is biased if the particles stop at levels of their own."""
 
     def sample(
         self,
@@ -216,11 +217,11 @@ class Levels(Protocol):
 
     @property
     def times(self) -> tuple[float, ...]:
-        """Decreasing, noise to data."""
+        """Decreasing times, noise to data."""
 
     @property
     def estimator(self) -> Estimator:
-        """Of the posterior moments."""
+        """Estimator of the posterior moments."""
 
     @property
     def transition(self) -> Transition:
@@ -248,7 +249,7 @@ class Method(Protocol):
 
     @property
     def pool(self) -> PoolGenerator | None:
-        """Made once per replicate, after the pilot."""
+        """Generator of the pool, which is made once per replicate, after the pilot."""
 
     def __call__(self, logdensity_fn: LogDensityFn, *, data: Any = None) -> "Sampler":
         """Bind the method to a density."""
@@ -283,17 +284,17 @@ NUM_SHOWN = 6
 def record(cls: type[T]) -> type[T]:
     """Make a class a frozen dataclass: its fields are the settings, its methods do the work.
 
-    `repr` is the call that makes the object, without what is at its default: functions and
-    classes are their names, so no address is in it, and a method is described by its `repr`.
-    ``print`` shortens long grids. `dataclasses.replace` changes settings.
+    `repr` is the call that makes the object, without arguments at their defaults. Functions and
+    classes appear by name, so it has no memory address in it, and a method is described by its
+    `repr`. ``print`` shortens long grids. `dataclasses.replace` changes settings.
 
     Objects are equal, and hash alike, if they are of one class and their fields have equal values
-    of equal types, for 1 and 1.0 need not make the same program. So equal settings share compiled
+    of equal types (1 and 1.0 need not make the same program). Equal settings thus share compiled
     programs. A field that cannot be hashed (an array, a list) is equal to itself only.
 
     Args:
-        cls: class with annotated fields; positional ones first, then ``_: KW_ONLY``. What it
-            defines of ``__init__`` and ``__repr__`` is kept.
+        cls: class with annotated fields; positional ones first, then ``_: KW_ONLY``. An
+            ``__init__`` or ``__repr__`` of its own is kept.
 
     Returns:
         The class.
@@ -331,7 +332,7 @@ def record(cls: type[T]) -> type[T]:
 
 
 def _comparable(value: Any) -> tuple[type, Any]:
-    """A value with its type; one that cannot be hashed stands for itself by its identity."""
+    """A value with its type; one that cannot be hashed is replaced by its identity."""
     try:
         hash(value)
     except TypeError:

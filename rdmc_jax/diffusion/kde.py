@@ -1,6 +1,6 @@
 """Kernel density estimate of a pool: the noised pool's density and its posterior moments.
 
-All work on blocks of particles, so that memory is O(block × number of points).
+Ensembles are worked on in blocks of particles, so that memory is O(block × number of points).
 """
 
 from typing import NamedTuple
@@ -12,19 +12,20 @@ from ..target.flat import EXACT
 from ..types import Array, Pool
 
 BLOCK = 128
+"""Particles that are worked on at a time."""
 
 
 def squared_distance(x: Array, position: Array, unit: Array) -> Array:
     """``|(x - y_j)/unit|²`` for each row y_j of ``position``.
 
-    Differences, not ``|x|² - 2xy + |y|²``: modes may be thousands of their widths apart. On CPUs
-    coordinate by coordinate, because loops over the points are fast there and those over few
-    coordinates are not; accelerators prefer one kernel to one per coordinate.
+    It takes differences, not ``|x|² - 2xy + |y|²``, because modes may be thousands of their widths
+    apart. CPUs go coordinate by coordinate: loops over the points are fast there, and loops over
+    few coordinates are not. Accelerators prefer one kernel to one per coordinate.
 
     Args:
         x: one point, shape (dim,).
         position: shape (num_points, dim).
-        unit: of length, in each coordinate or one for all.
+        unit: of length, for each coordinate or one for all.
 
     Returns:
         Shape (num_points,).
@@ -50,7 +51,7 @@ def log_kernel(x: Array, sigma: Array, pool: Pool) -> Array:
 
 
 class Average(NamedTuple):
-    """Weighted average of points, as one particle sees them."""
+    """Weighted average of points, for one particle."""
 
     log_sum: Array  # () log Σ_j w_j
     share: Array  # (num_points,) w_j / Σ w; equal where all weights are zero

@@ -15,7 +15,7 @@ class ornstein_uhlenbeck:
     ``alpha = exp(-t)``, ``sigma² = 1 - exp(-2t)``, log-SNR ``-log(exp(2t) - 1)``; its stationary
     law is N(0, I), so the target should be standardised.
 
-    A `Process`; times are in units of the relaxation time of the mean.
+    It is a `Process`; its times are in units of the relaxation time of the mean.
 
     >>> process = ornstein_uhlenbeck()
     >>> round(process.time(0.0), 6)  # equal parts of signal and noise: t = log(2)/2
@@ -45,8 +45,8 @@ class ornstein_uhlenbeck:
 class variance_exploding:
     """Plain additive noise: ``alpha = 1``, ``sigma = t``, log-SNR ``-2 log t``.
 
-    A `Process` whose times are standard deviations of the noise, in the units of the target. It has
-    no stationary law: a `gaussian` start is right only up to the width of the target.
+    It is a `Process` whose times are standard deviations of the noise, in the units of the target.
+    It has no stationary law: `gaussian_start` is right only up to the width of the target.
 
     >>> float(variance_exploding().sigma(jnp.asarray(3.0)))
     3.0

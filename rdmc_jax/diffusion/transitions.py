@@ -1,9 +1,9 @@
 """From one noise level to the next, cleaner one.
 
 Each transition draws ``x_s ~ B(·|x_t, u)`` and returns ``log F(x_t|x_s) - log B(x_s|x_t, u)``, its
-part of the path weight, where F is the forward kernel ``N(r x_s, σ²_{t|s} I)``. The exponential and
-the ancestral step, like the deterministic one, use the mean of the posterior only; the
-moment-matched one its variance too, the bridge a draw.
+part of the path weight, where F is the forward kernel ``N(r x_s, σ²_{t|s} I)``. `exponential`,
+`ancestral` and the deterministic `ddim` use the posterior's mean only. `moment_matched` uses its
+variance too, and `bridge` a draw.
 """
 
 from typing import ClassVar
@@ -200,8 +200,8 @@ class exponential:
 class bridge:
     """``N(c_x x + c_y y, v)`` with y a posterior draw: the exact reverse kernel if y is exact.
 
-    No discretisation error at any step length, but no usable weight: given y it has huge or
-    infinite variance, so none is reported. Its weighted form is the annealed finish.
+    It has no discretisation error at any step length, but no usable weight: given y the weight has
+    huge or infinite variance, so none is reported. Its weighted form is `annealed_finish`.
 
     Reference: Huang et al. (2024), arXiv 2405.16387, for the reverse transition kernel.
     """
@@ -240,7 +240,7 @@ class bridge:
 class ddim:
     """``x_s = α_s m + σ_s (x - α_t m)/σ_t``: deterministic, right in the marginals only.
 
-    Has no path weight. Not for certified draws.
+    It has no path weight, so it is not for certified draws.
 
     Reference: Song, Meng, Ermon (2021), arXiv 2010.02502, Eq. (12) with σ = 0.
     """

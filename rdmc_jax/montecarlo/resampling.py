@@ -76,12 +76,12 @@ def effective_size(log_weight: Array) -> Array:
 
 
 def comb(weight: np.ndarray, count: int, offset: float = 0.5) -> np.ndarray:
-    """`systematic` on the host, with an offset of one's own: indices at equal steps of the weight.
+    """Indices at equal steps of the cumulative weight: `systematic` on the host, offset given.
 
     Args:
         weight: shape (num_candidates,), unnormalised.
         count: number of indices.
-        offset: of the comb, in [0, 1): in the middle of its steps, or a random number.
+        offset: of the comb within its steps, in [0, 1): their middle, or a random number.
 
     Returns:
         Sorted indices, shape (count,).

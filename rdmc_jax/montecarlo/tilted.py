@@ -1,10 +1,10 @@
-"""What an inner chain sees: the target, tempered and tilted, in local coordinates.
+"""The density of an inner chain: the target, tempered and tilted, in local coordinates.
 
 All densities that chains run on here have the form ``β log π(y) + log_rest(y)`` with a cheap
-closed-form rest, and are walked in ``ξ``, ``y = shift + unit ξ``, so that one dimensionless step
-size serves every noise level and every kernel, whatever the power of length it counts its step in.
+closed-form rest. Chains move in coordinates ``ξ``, ``y = shift + unit ξ``. One dimensionless step
+size then serves every noise level and every kernel, whether its step is a length or a squared one.
 When only β, the rest or the coordinates change, the value and gradient of ``log π`` that a chain
-already holds stay valid: `retarget` moves them over without a new evaluation of the target.
+already holds stay valid: `retarget` converts them without a new evaluation of the target.
 """
 
 from collections.abc import Callable
@@ -55,7 +55,7 @@ def retarget(state: Any, old: Tilted, new: Tilted) -> Any:
     Args:
         state: state of one chain on the density ``old``.
         old: density that the state belongs to.
-        new: density that it shall belong to.
+        new: density of the returned state.
 
     Returns:
         The state on ``new``.
@@ -77,7 +77,7 @@ def retarget(state: Any, old: Tilted, new: Tilted) -> Any:
 
 
 def evaluations_of(state: Any, info: Any, num_chains: int) -> Evaluations:
-    """Evaluations that one step of ``num_chains`` chains made, by what its info and state say.
+    """Evaluations that one step of ``num_chains`` chains made, read off its info and state.
 
     Kernels with several gradients per step report ``num_integration_steps`` (ours and
     blackjax's); any other makes one per chain.

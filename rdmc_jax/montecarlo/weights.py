@@ -1,14 +1,15 @@
-"""What weighted draws say: log Z and its error, bounds, their confidence limits, tail index.
+"""Judge log weights: log Z and its error, bounds with confidence limits, and the tail index.
 
-Which law a bound is about: given its pool, a draw has some law, and the particles' weights are
-ratios on the space of whole paths, so ``½ E|w/Z - 1|`` bounds the total variation between the law
-of one *unweighted* draw (of a replicate chosen at random) and the target, by data processing.
-Weighted draws are consistent: their error falls with their number, and no bound here is theirs.
+The bounds are about the law of one *unweighted* draw (of a replicate chosen at random), given its
+pool. The particles' weights are ratios on the space of whole paths. By data processing,
+``½ E|w/Z - 1|`` therefore bounds the total variation between this law and the target. No bound here
+is about weighted draws: these are consistent, and their error falls with their number.
 
 Both bounds are plug-in estimates, in which Ẑ stands for Z. To first order the plug-in changes the
 error and not the mean: with ``tv = E(1 - w/Z)₊`` the influence of one draw is
 ``(1 - w/Z)₊ - tv + q (w/Z - 1)``, ``q = E[(w/Z) 1(w < Z)]``, and for the Kullback-Leibler bound it
-is ``(w/Z - 1) - (log w - E log w)``. What is left is a bias of one over the number of draws.
+is ``(w/Z - 1) - (log w - E log w)``. What is left is a bias of the order of one over the number of
+draws.
 """
 
 from typing import NamedTuple
@@ -58,9 +59,10 @@ def weight_ess(log_weight: np.ndarray) -> float:
 def log_normalizer_error(log_weight: np.ndarray, replicate: np.ndarray) -> float:
     """One standard error of log Ẑ: the larger of two estimates.
 
-    From the replicates, ``sd(Ẑ_r)/(Ẑ √R)`` (right whatever the particles share, but with R - 1
-    degrees of freedom only), and from the weights as if independent, ``sd(w)/(Ẑ √n)``. Few
-    replicates can agree by luck; then the second keeps the error honest.
+    The first is from the replicates, ``sd(Ẑ_r)/(Ẑ √R)``: right whatever the particles share, but
+    with R - 1 degrees of freedom only. The second takes the weights as independent,
+    ``sd(w)/(Ẑ √n)``. Few replicates can agree by luck; the second then keeps the error from being
+    too small.
 
     Args:
         log_weight: shape (num_samples,).
@@ -84,9 +86,9 @@ def log_normalizer_error(log_weight: np.ndarray, replicate: np.ndarray) -> float
 def tv_bound(log_weight: np.ndarray) -> float:
     """``½ mean|w/Ẑ - 1|``: bounds the total variation of the law of the unweighted draws.
 
-    It is an estimate, about what the particles saw: a mode that none of them met makes Ẑ and
-    the bound too small alike. Finite where some weights are zero, unlike `kl_bound`; 1 where all
-    are, because then nothing is known.
+    It is an estimate from what the particles saw: a mode that none of them met makes both Ẑ and
+    the bound too small. Unlike `kl_bound` it is finite where some weights are zero. It is 1 where
+    all are, because then nothing is known.
     """
     if not has_weight(log_weight):
         return 1.0
@@ -163,10 +165,11 @@ def pareto_k(log_weight: np.ndarray) -> float:
 
 
 LEVEL = 0.95
+"""Confidence of the upper limits."""
 
 
 class Limit(NamedTuple):
-    """A bound's estimate and what it is below with the stated confidence."""
+    """Estimate of a bound, its standard error, and its upper limit at the stated confidence."""
 
     estimate: float
     standard_error: float
@@ -179,7 +182,7 @@ def t_quantile(num_replicates: int, level: float) -> float:
     >>> round(t_quantile(4, 0.95), 3)
     2.353
     """
-    from scipy.special import stdtrit  # of scipy, which jax needs too; half the time of an import
+    from scipy.special import stdtrit  # here: half the time of an import; jax needs scipy too
 
     return float(stdtrit(num_replicates - 1, level))
 
@@ -197,7 +200,7 @@ def tv_limit(
         replicate: shape (num_samples,).
         level: confidence.
         pair: number of the pair that each draw belongs to, two of each, shape (num_samples,):
-            draws of a pair are not independent. None where all are.
+            draws of a pair are not independent. None where all draws are.
 
     Returns:
         `Limit`, its upper end at most 1, and 1 without any weight.
@@ -218,8 +221,8 @@ def tv_limit(
 def kl_limit(log_weight: np.ndarray, replicate: np.ndarray, level: float = LEVEL) -> Limit:
     """One-sided upper confidence limit of `kl_bound`; infinite where that is.
 
-    Too low where rare draws of nearly no weight make most of the divergence: those that a run did
-    not meet are not in its scatter. `tv_limit` counts them by their share, and decides.
+    It is too low where rare draws with almost no weight make most of the divergence: those that a
+    run did not meet are not in its scatter. `tv_limit` counts them by their share, and decides.
     """
     value = kl_bound(log_weight)
     if not np.isfinite(value):
@@ -231,14 +234,14 @@ def kl_limit(log_weight: np.ndarray, replicate: np.ndarray, level: float = LEVEL
 def limit(
     estimate: float, influence: np.ndarray, replicate: np.ndarray, level: float = LEVEL
 ) -> Limit:
-    """``estimate + max(z · within, t · between)``.
+    """Upper confidence limit ``estimate + max(z · within, t · between)``.
 
-    Given the pools, draws are independent but for step sizes that they share and places that are
-    spread evenly over the pool, so the scatter of the draws within replicates (normal quantile,
-    many degrees of freedom) is the error about the pools of this run, or more. The scatter
-    between replicates (t quantile, one degree fewer than there are) is also about pools that
-    might have been made. Few replicates agree by luck, and many draws do not know of pools: the
-    larger of both is taken, which can only be too wide.
+    The scatter of the draws within replicates (normal quantile, many degrees of freedom) is the
+    error for the pools of this run, or more: given the pools, draws are independent but for step
+    sizes that they share and places that are spread evenly over the pool. The scatter between
+    replicates (t quantile, one degree of freedom fewer than replicates) also covers pools that
+    might have been made. Few replicates can agree by luck, and the scatter within them does not
+    show how pools differ. The larger of both is taken, which can only be too wide.
 
     Args:
         estimate: the plug-in value.

@@ -1,4 +1,4 @@
-"""Where the mass is, before any draw: pilots that search, and pools of points."""
+"""Find the mass before any draw: pilots that search, and pools of points."""
 
 from .pilot import climbing_pilot, gradient_free_pilot
 from .pool import broad_chains, fixed_pool, known_points, union

@@ -1,8 +1,8 @@
-"""Absolute curvature of a log density at one point, where it has any, and lengths where not.
+"""Absolute curvature of a log density at one point, and length scales where it has none.
 
 Eigenvalues of the Hessian are taken by their absolute values, so that steps go uphill everywhere.
-Coordinates in which the density has no curvature borrow a length: the gradient's where that is all
-there is (a density that decays like ``e^{-|x|}``), but no more than the size of the position.
+Where the second derivative vanishes (a density that decays like ``e^{-|x|}``), the gradient sets
+the length scale, but never more than ``1 + |x|``.
 """
 
 from collections.abc import Callable
@@ -14,14 +14,15 @@ import jax.numpy as jnp
 from ..types import Array, LogDensityFn, PRNGKey
 
 MAX_NEWTON_DIM = 128
-"""Above this dimension only the Hessian's diagonal is estimated, by random signs."""
+"""Largest dimension with a full Hessian; above it random signs estimate the diagonal only."""
 NUM_PROBES = 16
+"""Vectors of random signs that estimate the diagonal."""
 NEGLIGIBLE = 1e-10
-"""Curvature over squared gradient below which there is none: 1e5 deviations from a Gaussian."""
+"""Curvature over squared gradient that counts as none: that of a Gaussian at 1e5 deviations."""
 LEAST = 1e-5
 """Smallest eigenvalue, once the coordinates have unit curvature: what single precision resolves."""
 LONGEST = 1e8
-"""Longest length that curvature may mean, in units of ``1 + |x|``."""
+"""Longest length scale that curvature may set, in units of ``1 + |x|``."""
 
 
 class Curvature(NamedTuple):
@@ -60,22 +61,22 @@ def curvature(logdensity_fn: LogDensityFn, x: Array, slope: Array, rng_key: PRNG
     if dim > MAX_NEWTON_DIM:
         signs = jax.random.rademacher(rng_key, (NUM_PROBES, dim), x.dtype)
         diagonal = jnp.abs(jnp.mean(signs * jax.vmap(along)(signs), axis=0))
-        borrowed = _borrowed(diagonal, x, slope)
-        unit = 1 / jnp.sqrt(diagonal + borrowed)
-        return Curvature(unit, jnp.ones_like(x), None, jnp.all(borrowed > 0))
+        substitute = _substitute(diagonal, x, slope)
+        unit = 1 / jnp.sqrt(diagonal + substitute)
+        return Curvature(unit, jnp.ones_like(x), None, jnp.all(substitute > 0))
     hessian = jax.vmap(along)(jnp.eye(dim, dtype=x.dtype))
     hessian = 0.5 * (hessian + hessian.T)
     largest = jnp.max(jnp.abs(hessian), axis=0)
-    borrowed = _borrowed(largest, x, slope)
-    # equilibrated first: coordinates of very different scale would drown each other's
-    # eigenvalues in rounding
-    unit = 1 / jnp.sqrt(largest + borrowed)
-    scaled = (hessian - jnp.diag(borrowed)) * unit[:, None] * unit[None, :]
+    substitute = _substitute(largest, x, slope)
+    # equilibrated first: with coordinates of very different scale, rounding would hide the
+    # eigenvalues of some
+    unit = 1 / jnp.sqrt(largest + substitute)
+    scaled = (hessian - jnp.diag(substitute)) * unit[:, None] * unit[None, :]
     values, vectors = jnp.linalg.eigh(scaled)
-    return Curvature(unit, jnp.maximum(jnp.abs(values), LEAST), vectors, jnp.all(borrowed > 0))
+    return Curvature(unit, jnp.maximum(jnp.abs(values), LEAST), vectors, jnp.all(substitute > 0))
 
 
-def _borrowed(largest: Array, x: Array, slope: Array) -> Array:
+def _substitute(largest: Array, x: Array, slope: Array) -> Array:
     """Curvature for coordinates that have none of their own, zero for the others."""
     of_slope = slope**2
     of_size = 1 / (1 + jnp.abs(x)) ** 2
@@ -120,8 +121,9 @@ def squared_length(at: Curvature, offset: Array) -> Array:
 
 
 MAX_SHAPES = 256
+"""Covariances that are averaged, at most."""
 LEAST_SHAPE = 1e-6
-"""Smallest squared width of a shape over its coordinates' own."""
+"""Smallest eigenvalue of a covariance whose coordinates are in units of their typical widths."""
 
 
 def _function_of(symmetric: Array, fn: Callable[[Array], Array]) -> Array:
@@ -130,12 +132,12 @@ def _function_of(symmetric: Array, fn: Callable[[Array], Array]) -> Array:
 
 
 def average_factor(covariance: Array, width: Array) -> Array:
-    """``A`` with ``A Aᵀ`` the average of the covariances.
+    """``A`` with ``A Aᵀ`` the average of the covariances, taken of their logarithms.
 
     Args:
-        covariance: shape (num_shapes, dim, dim); a thinned set of them is taken.
-        width: typical deviations, shape (dim,): coordinates of very different scale would drown
-            each other in rounding.
+        covariance: shape (num_shapes, dim, dim); a thinned set of `MAX_SHAPES` at most is taken.
+        width: typical deviations, shape (dim,), the units in which it averages: with coordinates
+            of very different scale, rounding would hide some.
 
     Returns:
         Shape (dim, dim).

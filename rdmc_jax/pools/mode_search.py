@@ -1,11 +1,11 @@
 """Climb towards modes by damped Newton steps, and find new places to climb from.
 
-A point is judged by the mass of the Gaussian that its height and curvature describe, not by its
-height: a spike of no mass would win. Points that many climbers reached do not count more for it.
+A point is judged by the mass of the Gaussian that its height and curvature describe. By its height
+alone, a spike of no mass would win. A point does not count more because many climbs reached it.
 
 A narrow mode in many dimensions is dominated by wider ones nearly everywhere, so few random
 points climb to it. But where it does dominate, the density is higher than the Gaussians of the
-modes met so far say, and that one evaluation shows.
+modes met so far explain, and one evaluation there shows this.
 """
 
 from typing import NamedTuple
@@ -27,12 +27,13 @@ from .curvature import (
 from .pool import deviation_of
 
 NUM_SHRINKS = 8
+"""Lengths of an offset that are tried, each a quarter of the one before."""
 MASS_RANGE = 16.0
-"""Modes of ``e^-16`` of the largest mass are dropped."""
+"""Range of log masses: modes below ``e^-16`` of the largest mass are dropped."""
 LENGTHS = (2.0, 1.0, 0.4, 0.1, 0.01)
 """Fractions of the Newton step that are tried."""
 LONG = 30.0
-"""Takes the place of the first where there is no curvature, so no Newton step, to go by."""
+"""Replaces the first fraction where there is no curvature, and so no true Newton step."""
 
 
 class LocalGaussian(NamedTuple):
@@ -60,7 +61,11 @@ def local_gaussian(logdensity_fn: LogDensityFn, x: Array, rng_key: PRNGKey) -> L
 def newton_ascent(
     logdensity_fn: LogDensityFn, x: Array, rng_key: PRNGKey, num_steps: int
 ) -> tuple[LocalGaussian, Array]:
-    """Damped Newton steps from one point towards a maximum; what was seen at every step."""
+    """Climb from one point towards a maximum by damped Newton steps.
+
+    Returns:
+        The local Gaussian at every step, and the number of tried points without density.
+    """
     lengths = jnp.asarray(LENGTHS, x.dtype)
 
     def body(x: Array, key: PRNGKey) -> tuple[Array, tuple[LocalGaussian, Array]]:
@@ -85,9 +90,10 @@ def supported_point(logdensity_fn: LogDensityFn, position: Array, offset: Array)
 
 
 def clip_widths(met: LocalGaussian) -> LocalGaussian:
-    """Deviations at most 30 times what is typical, and at most the breadth of what was met.
+    """Limit deviations to 30 times their median, and to the breadth of the points met.
 
-    Where curvature vanishes it says nothing, and on a ridge its rounding would promise masses.
+    Where curvature vanishes it says nothing of widths. On a ridge, where it is mostly rounding
+    error, it would give far too large masses.
     """
     typical = jnp.nanmedian(
         jnp.where(jnp.isfinite(met.log_mass)[:, None], met.deviation, jnp.nan), 0
@@ -116,10 +122,10 @@ def crowding(met: LocalGaussian) -> Array:
 
 
 def log_rank(met: LocalGaussian) -> Array:
-    """Log weights that visit modes by the square root of their mass, however many met them.
+    """Log weights that choose modes by the square root of their mass, however many points met them.
 
-    The square root because masses are rough; modes below ``e^{-MASS_RANGE}`` of the best mass get
-    none.
+    The square root is taken because masses are rough. Modes below ``e^{-MASS_RANGE}`` of the best
+    mass get no weight.
     """
     mass = jnp.where(jnp.isfinite(met.log_mass), met.log_mass, -jnp.inf)
     is_worth = mass > jnp.max(mass) - MASS_RANGE
@@ -133,14 +139,17 @@ def evaluations_per_climb(dim: int) -> tuple[int, int]:
 
 
 NUM_EXPLAINING = 64
+"""Points whose Gaussians explain the density of candidates, at most."""
 OUTSIDER = -1e30
+"""Score of a candidate outside the tournament: it wins only if no member has any density."""
 OCTAVES = (-1.0, 2.0)
-"""Breadth of the candidates over the spread of what was met, in powers of two."""
+"""Range of the candidates' breadth over the spread of the points met, in powers of two."""
 FAR_OCTAVES = (2.0, 8.0)
-"""The same for every fourth tournament: what was met may be one narrow mode of several."""
+"""The same for a quarter of the tournaments: the points met may be one narrow mode of several."""
 FEW, NUMBERS = 128, 2**16
-"""Candidates that any search may have, and coordinates of those of one start beyond that: more
-would need more memory than an ensemble does, in dimensions where they find nothing."""
+"""Candidates that each start may have in any dimension, and, beyond that number, coordinates that
+the candidates of one start may have together. More would need more memory than an ensemble does, in
+dimensions where they find nothing."""
 
 
 def affordable(num_candidates: int, dim: int) -> int:
@@ -153,7 +162,7 @@ def affordable(num_candidates: int, dim: int) -> int:
 
 
 def log_explained(logdensity_fn: LogDensityFn, met: Array, x: Array, rng_key: PRNGKey) -> Array:
-    """The largest of the Gaussians that height and curvature at the points ``met`` describe.
+    """Log of the largest of the Gaussians that height and curvature at the points ``met`` describe.
 
     Args:
         logdensity_fn: target.
@@ -188,9 +197,9 @@ def propose_starts(
 ) -> tuple[Array, Array]:
     """New starts from a Gaussian around the points ``best``.
 
-    Each start wins a tournament: it is the candidate whose density is the least explained, of one,
-    of an eighth, and of all of ``num_candidates``, in turn. Few keep the starts diverse, many find
-    narrow modes.
+    Each start wins a tournament: it is the candidate whose density exceeds most what the Gaussians
+    of the points ``best`` explain. Tournaments have one member, an eighth of ``num_candidates``,
+    and all of them (twice), in turn. Few members keep the starts diverse, many find narrow modes.
 
     Args:
         rng_key: key.
@@ -198,7 +207,7 @@ def propose_starts(
         best: the points to start around, shape (num_best, dim).
         width: deviations within a mode at each of them, shape (num_best, dim).
         num_new: number of starts.
-        num_candidates: for each of them.
+        num_candidates: candidates for each of them.
 
     Returns:
         Starts, shape (num_new, dim), and the number of candidates without density.
@@ -226,7 +235,7 @@ def propose_starts(
     sizes = jnp.asarray((1, num_candidates // 8, num_candidates, num_candidates))
     size = sizes[number % 4]
     is_in = jnp.arange(num_candidates)[None, :] < size[:, None]
-    # those that are not in the tournament take part if nobody else has any density
+    # candidates outside the tournament take part if no member has any density
     score = jnp.where(is_in, excess, jnp.where(is_finite, OUTSIDER, -jnp.inf))
     chosen = jnp.take_along_axis(tries, jnp.argmax(score, axis=1)[:, None, None], axis=1)[:, 0]
     fallback = best[jnp.arange(num_new) % best.shape[0]]

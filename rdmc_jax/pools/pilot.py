@@ -1,10 +1,10 @@
 """Find where the target is and how wide it is, with gradients and without.
 
-With gradients in three cheap stages: points at many distances from the user's position climb by
-damped Newton steps; rounds of further points start from the breadth of what was met, for a narrow
-mode in many dimensions has a small basin; short chains from the best of all of them spread over
-their modes. Location and scale of the chains' ends standardise the target, and the ends join the
-pool. Without: tempering from a reference of all scales at once.
+With gradients there are three cheap stages. Points at many distances from the user's position climb
+by damped Newton steps. Rounds of further points start from the breadth of the points met, because a
+narrow mode in many dimensions has a small basin. Short chains from the best of all points spread
+over their modes: location and scale of the chains' ends standardise the target, and the ends join
+the pool. Without gradients there is one stage: tempering from a reference of all scales at once.
 """
 
 import math
@@ -39,15 +39,15 @@ from .pool import adapted_chains, deviation_of
 from .tempering import Tempering, temper
 
 SNAPSHOTS = (1, 2, 4, 8, 16)
-"""Steps of a climb at which what it met is kept."""
+"""Steps of a climb at which the point that it met is kept."""
 CONTINUED = 0.25
-"""Share of each later round that goes on from the best points so far."""
+"""Share of the climbs of each later round that go on from the best points so far."""
 SIDE_BY_SIDE = 4096
-"""Hessian products at once: more would need much more memory than an ensemble does."""
+"""Hessian products computed at once: more would need much more memory than an ensemble does."""
 
 
 class Pilot(NamedTuple):
-    """What the pilot learned."""
+    """What a pilot found, and what it cost."""
 
     location: Array  # (dim,)
     scale: Array  # (dim,) standard deviation over all modes
@@ -72,12 +72,12 @@ class climbing_pilot:
             local scale; later ones go on from the best points and start anew around all.
         num_starts: points that climb in each round.
         num_climbs: Newton steps of each.
-        num_candidates: for each start of a later round; the least explained is taken. Fewer in
-            more than 128 dimensions, see `mode_search.affordable`.
+        num_candidates: candidates for each start of a later round; the one that known modes
+            explain least is taken. Fewer in more than 128 dimensions, see `mode_search.affordable`.
         num_chains: chains, the number of points returned.
         num_steps: MALA steps of each.
 
-    A `PilotFn`. Modes that no climb and no chain met are not in what it finds.
+    It is a `PilotFn`. It does not find modes that no climb and no chain met.
     """
 
     _: KW_ONLY
@@ -102,7 +102,7 @@ class climbing_pilot:
         offsets = (reach[:, None] * guess[None, :] * noise).at[0].set(0.0)
         starts = jax.vmap(lambda offset: supported_point(logdensity_fn, position, offset))(offsets)
         if known is not None:
-            # all join the pool, but climbing is dear: a thinned set of them will do
+            # all known points join the pool, but climbing is expensive: a thinned set climbs
             thinned = known[:: -(-2 * known.shape[0] // self.num_starts)].astype(dtype)
             starts = starts.at[-thinned.shape[0] :].set(thinned)
         kept = jnp.asarray(
@@ -148,7 +148,7 @@ class climbing_pilot:
         begin = jax.tree.map(
             lambda leaf: leaf[systematic(choose_key, log_rank(met), self.num_chains)], met
         )
-        # curvature says how wide modes are; their geometric mean, because widths span decades
+        # widths of modes, from curvature: their geometric mean, because they span decades
         width = _geometric_mean(begin.deviation)
         shape = width if begin.covariance is None else average_factor(begin.covariance, width)
         points, logdensity, chain_bad = _spread(
@@ -157,7 +157,7 @@ class climbing_pilot:
         location = jnp.mean(points, axis=0)
         scale = deviation_of(points)
         scale = jnp.where(scale > 0, scale, jnp.median(begin.deviation, axis=0))
-        # no wider than what the chains, who know more than one point's curvature, spread over
+        # no wider than three times the chains' spread: they see more than the curvature of a point
         narrower = _geometric_mean(jnp.minimum(begin.deviation, 3 * scale[None, :])) / width
         shape = shape * (narrower if shape.ndim == 1 else narrower[:, None])
         evals = self.evaluations(dim)
@@ -172,7 +172,7 @@ class climbing_pilot:
         )
 
     def evaluations(self, dim: int) -> Evaluations:
-        """Evaluations that it makes in ``dim`` dimensions; they are known beforehand."""
+        """Number of evaluations that it makes in ``dim`` dimensions, known beforehand."""
         moves = self.num_chains * (self.num_steps + 1)
         densities, gradients = evaluations_per_climb(dim)
         climbs = self.num_rounds * self.num_starts * self.num_climbs
@@ -236,7 +236,9 @@ def _spread(
 LOW_OCTAVE, HIGH_OCTAVE = -10, 12
 """Scales of the reference over ``1 + |position|``, in powers of two."""
 NUM_NEIGHBOURS = 16
+"""Nearest neighbours of a point that show the width of its mode."""
 NUM_CENTERS = 64
+"""Points whose neighbours are taken, about."""
 
 
 def _log_reference(center: Array, unit: Array, y: Array) -> Array:
@@ -248,9 +250,9 @@ def _log_reference(center: Array, unit: Array, y: Array) -> Array:
 
 
 def _width(points: Array, scale: Array) -> Array:
-    """Typical deviation within a mode: of the nearest neighbours of some points, per coordinate.
+    """Typical deviation within a mode, per coordinate, from the nearest neighbours of some points.
 
-    Neighbours alone are too close together; in dim dimensions the k nearest of the n points of a
+    Neighbours alone are too close together: in dim dimensions the k nearest of the n points of a
     mode reach to about ``(k/n)^{1/dim}`` of its width, which is divided out.
     """
     z = points / scale[None, :]
@@ -278,8 +280,8 @@ class gradient_free_pilot:
         num_particles: particles, the number of points returned.
         num_steps: random-walk steps per temperature.
 
-    A `PilotFn`. Up to about ten dimensions; where there is a gradient, `climbing_pilot` sees far
-    more.
+    It is a `PilotFn` for up to about ten dimensions. Where there is a gradient, `climbing_pilot`
+    finds far more.
     """
 
     _: KW_ONLY
@@ -299,7 +301,7 @@ class gradient_free_pilot:
         offsets = 2.0 ** octave.astype(dtype)[:, None] * noise
         x = (position[None, :] + unit[None, :] * offsets).at[0].set(position)
         if known is not None:
-            # no draws of the reference, but tempering sees that the target is higher there
+            # these are no draws of the reference; tempering finds that the target is higher there
             thinned = known[:: -(-2 * known.shape[0] // self.num_particles)].astype(dtype)
             x = x.at[-thinned.shape[0] :].set(thinned)
 

@@ -1,7 +1,7 @@
 """Pools: points that between them should touch every mode; their proportions need not be right.
 
 A pool is fixed before it is used, so weights that are computed with it are exact for any pool.
-What no pool member saw stays unseen: unions of unlike generators guard against that.
+A region without pool members stays unseen: unions of unlike generators guard against that.
 """
 
 from collections.abc import Callable
@@ -83,7 +83,10 @@ def as_known(pool: Pool) -> Pool:
 def pool_of(
     position: Array, logdensity: Array, num_evals: Evaluations, num_nonfinite: Array
 ) -> Pool:
-    """Equally weighted points; those of zero density stay, so that shapes do, without weight."""
+    """Pool of equally weighted points.
+
+    Points of zero density stay, without weight, because shapes are fixed.
+    """
     log_weight = jnp.where(jnp.isfinite(logdensity), 0.0, -jnp.inf).astype(position.dtype)
     log_weight = jnp.where(jnp.any(log_weight == 0), log_weight, jnp.zeros_like(log_weight))
     pool = fixed_pool(position, log_weight)
@@ -97,13 +100,13 @@ def adapted_chains(
     step_size: Array,
     num_steps: int,
 ) -> tuple[Any, Array]:
-    """Chains that have a step size each, adapted to the acceptance rate 0.57 of `mala`.
+    """Run chains with a step size each, adapted to the optimal acceptance rate of `mala`, 0.57.
 
     Args:
         rng_key: key.
         move: ``(step_sizes, keys, states) -> (states, infos)``: one step of all chains.
         state: of all chains, leading axis num_chains.
-        step_size: the first ones, shape (num_chains,).
+        step_size: first step sizes, shape (num_chains,).
         num_steps: of each chain.
 
     Returns:
@@ -125,8 +128,8 @@ def adapted_chains(
 class broad_chains:
     """Ends of MALA chains from a broad Gaussian start, each with its own step size.
 
-    A `PoolGenerator`: finds the modes whose basins the broad start touches, in the proportions of
-    the basins.
+    It is a `PoolGenerator`. It finds the modes whose basins the broad start touches, in the
+    proportions of the basins.
 
     Args:
         num_chains: number of chains, the pool's size.
@@ -168,7 +171,7 @@ class broad_chains:
 class known_points:
     """The points that the pilot or the user already has, with their weights, at no cost.
 
-    A `PoolGenerator`.
+    It is a `PoolGenerator` that evaluates nothing.
     """
 
     def __call__(self, rng_key: PRNGKey, logdensity_fn: LogDensityFn, known: Pool) -> Pool:
@@ -178,14 +181,15 @@ class known_points:
 
 @record
 class union:
-    """All points of several pools, which see different things; each keeps its weights.
+    """All points of several pools, which cover different regions; each keeps its weights.
 
-    Each generator numbers its points (``source``), so that a run can tell what which of them saw.
+    Points have the number of their generator (``source``), so that a run can tell which generator
+    found which region.
 
     Args:
         generators: pool generators, each an argument of its own.
 
-    A `PoolGenerator` itself.
+    It is a `PoolGenerator` itself.
     """
 
     generators: tuple[PoolGenerator, ...]

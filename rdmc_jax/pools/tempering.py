@@ -54,7 +54,7 @@ def _next_beta(log_ratio: Array, beta: Array, share: float) -> Array:
         return (jnp.where(small, low, middle), jnp.where(small, middle, high)), None
 
     (low, _), _ = jax.lax.scan(halve, (jnp.zeros_like(beta), 1 - beta), None, length=30)
-    # never no step at all, were the start ever so much too broad
+    # always advance a little, however broad the starting distribution
     least = jnp.maximum(1e-9, 4 * jnp.finfo(beta.dtype).eps * beta)
     return jnp.where(is_low(1 - beta), beta + jnp.maximum(low, least), 1.0)
 
@@ -144,7 +144,7 @@ def temper(
     none = jnp.zeros((), jnp.int32)
     bad = jnp.sum(~jnp.isfinite(state.logdensity), dtype=jnp.int32)
     first_step = jnp.asarray(0.3, x.dtype)
-    # whatever the kernel, its first look is one evaluation
+    # every kernel makes one evaluation per chain when it is initialised
     evals = evaluations_of(state, None, num_particles)
     first = _Tempered(state, jnp.zeros((), x.dtype), first_step, none, none, evals, bad)
     end = jax.lax.while_loop(is_running, one_round, first)
@@ -155,9 +155,9 @@ def temper(
 class tempered_smc:
     """Adaptive tempered sequential Monte Carlo from a broad Gaussian.
 
-    Temperatures are chosen so that each reweighting keeps half of the effective sample size;
-    the kernel moves the particles in units of the population's deviations, and separates the
-    copies that resampling made by some more rounds at the end.
+    Temperatures are chosen so that each reweighting keeps half of the effective sample size. The
+    kernel moves the particles in units of the population's standard deviations. Some more rounds at
+    the end separate the copies that resampling made.
 
     Args:
         kernel: factory of a kernel that leaves its density invariant.
@@ -165,10 +165,10 @@ class tempered_smc:
         num_steps: kernel steps per temperature.
         factor: breadth of the start over the spread of the known points.
         target_acceptance: of the kernel.
-        max_rounds: temperatures at most; what has not cooled by then is used as it is.
+        max_rounds: largest number of temperatures; what has not cooled by then is used as it is.
         num_cold_rounds: rounds on the target itself.
 
-    A `PoolGenerator`.
+    It is a `PoolGenerator`.
 
     Reference: Del Moral, Doucet, Jasra (2012), Stat. Comput. 22, Section 3.
     """

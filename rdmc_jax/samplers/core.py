@@ -38,7 +38,7 @@ class Recipe:
 
 
 class Planned(Protocol):
-    """A `Recipe`'s bearer, such as `Plan`."""
+    """What has a `Recipe`, such as a `Plan`."""
 
     @property
     def recipe(self) -> Recipe:
@@ -72,7 +72,7 @@ def prepare(
     pilot: PilotFn | None,
     method: Method,
 ) -> Preparation:
-    """Pilot and pool: made once, and fixed, for all ensembles of a replicate.
+    """Run the pilot and make the pool: once, and fixed, for all ensembles of a replicate.
 
     Args:
         rng_key: key.
@@ -80,7 +80,7 @@ def prepare(
         position: example position.
         data: passed to the density if not None.
         known: points that the user knows, leading axis num_known, or None.
-        pilot: static, as all that follows.
+        pilot: static, as is the method; None for the user's own coordinates.
         method: whose pool is made, in the coordinates that suit its start.
 
     Returns:
@@ -135,7 +135,7 @@ def ensemble(
         method: the composition to run.
 
     Returns:
-        A `EnsembleResult` in the user's coordinates; the mean weight estimates the user's Z.
+        An `EnsembleResult` in the user's coordinates; the mean weight estimates the user's Z.
     """
     flat = bind(logdensity_fn, position, data)
     init_key, step_key = jax.random.split(rng_key)
@@ -164,7 +164,8 @@ def core(
 ) -> EnsembleResult:
     """A replicate as one pure function: jit it, vmap it over ``data``.
 
-    Pilot and pool, then all ensembles of the plan one after the other, their draws joined.
+    It runs the pilot, makes the pool, runs all ensembles of the plan one after the other, and joins
+    their draws.
 
     Args:
         rng_key: key.
@@ -179,12 +180,12 @@ def core(
 
     Gradients by ``data`` of weighted means and of the mean weight's logarithm are right where all
     randomness is reparameterised: `gaussian_start`, levels with `importance`, Gaussian
-    transitions, `gaussian_finish` or `identity_finish`, and a plan without pilot. Chains of `ula`
-    in the levels (a step size that is a schedule, ``num_kept`` left out) too, but for the choice
-    among importance candidates that they begin from: its derivative is left out, which matters the
-    less the longer they are. Not valid, and without any warning by JAX: kernels that accept or
-    reject (`mala`, `hmc`, `annealed_finish` of them), resampled pools, `bridge` (its draw is
-    chosen), and densities that are zero somewhere. Not possible in reverse mode: the automatic
+    transitions, `gaussian_finish` or `identity_finish`, and a plan without pilot. Levels may also
+    have chains of `ula` (a step size that is a schedule, ``num_kept`` left out). The derivative of
+    the choice among importance candidates that they begin from is then left out, which matters
+    less the longer the chains are. Gradients are wrong, and JAX does not warn, with kernels that
+    accept or reject (`mala`, `hmc`, `annealed_finish` of them), resampled pools, `bridge` (its draw
+    is chosen), and densities that are zero somewhere. Reverse mode is impossible with the automatic
     method and pilots, which loop until they are done; JAX says so.
 
     >>> import jax, jax.numpy as jnp, rdmc_jax

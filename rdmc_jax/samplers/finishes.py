@@ -2,14 +2,14 @@
 
 The factor is an unbiased estimate of ``∫ π(y) N(x; αy, σ²I) dy``, so that with the factors of the
 start and the levels the mean weight is exactly the normalising constant, however rough the
-estimates inside the levels were. Conditions: step sizes are frozen before the estimate is made.
+estimates inside the levels were. Condition: step sizes are frozen before the estimate is made.
 
 The annealed finish goes from a Gaussian that resembles the posterior of x_0 to the posterior
 itself. Chains walk in the Gaussian's own coordinates z, ``y = m + A z`` with ``A Aᵀ = V``.
-Posteriors differ: some are thin and bent, others round, and a step that suits most leaves the
-chains of the others where they began, with weights that any number of temperatures leaves as
-scattered as they were. So each particle looks once, at a point of its Gaussian that is thrown
-away, how much steeper than the Gaussian its posterior is, and divides the common step by that.
+Posteriors differ: some are thin and bent, others round. A step that suits most leaves the chains of
+the others where they began, and their weights stay scattered for any number of temperatures. So
+each particle measures how much steeper its posterior is than the Gaussian, once, at a point of the
+Gaussian that is then discarded. It divides the common step by that.
 """
 
 from collections.abc import Callable
@@ -56,8 +56,8 @@ def log_noise_constant(process: Process, x: Array, t: Array) -> Array:
 class identity_finish:
     """``y = x/α`` with weight factor ``π(y) α^{-d}``; one density evaluation per particle.
 
-    Blurs whatever is finer than ``σ/α`` of the last level in unweighted draws, and throws the
-    weights of paths from narrow targets; it needs one last level common to all paths.
+    It blurs whatever is finer than ``σ/α`` of the last level in unweighted draws, and scatters the
+    weights of paths where the target is narrow. It needs one last level common to all paths.
     """
 
     needs_moments: ClassVar[bool] = False
@@ -127,9 +127,15 @@ STEEPEST = 1e4
 
 
 def factor_of(variance: Array) -> Array:
-    """``A`` of ``A Aᵀ = V``: deviations (N, dim) of variances, or Cholesky factors (N, dim, dim).
+    """``A`` of ``A Aᵀ = V``: deviations of variances, or Cholesky factors of covariances.
 
-    Where a covariance has no Cholesky factor in this precision, its diagonal has to do.
+    Where a covariance has no Cholesky factor in this precision, its diagonal is taken.
+
+    Args:
+        variance: V, shape (num_particles, dim) or (num_particles, dim, dim).
+
+    Returns:
+        The same shape.
     """
     if variance.ndim == 2:
         return jnp.sqrt(variance)
@@ -152,7 +158,7 @@ class _Anneal(NamedTuple):
         return self.mean + jnp.matmul(self.factor, z, precision=EXACT)
 
     def log_rest(self, z: Array) -> Array:
-        """What the target's log density lacks to be the posterior's, in z."""
+        """Term that is added to the target's log density for the posterior's in z."""
         diagonal = self.factor if self.factor.ndim == 1 else jnp.diagonal(self.factor)
         return log_tilt(self.posterior, self.position(z)) + jnp.sum(jnp.log(diagonal))
 
@@ -182,17 +188,17 @@ class annealed_finish:
     """Annealed importance sampling from ``G = N(m, V)`` to the posterior.
 
     ``log R̂ = Σ_b (β_{b+1} - β_b) [log π(y_b) N(x; αy_b, σ²) - log G(y_b)]``, one kernel step per
-    temperature, of length ``h_b / (1 - β_b + β_b λ)``: ``λ = |∇ log q(z)|/|z| ≥ 1`` is measured
-    by each particle at one z of its Gaussian, that of a posterior q like its Gaussian being 1. The
-    common h_b is adapted by copies of some particles. Copies and z have randomness of their own and
-    are thrown away: for the particles' chains all steps are frozen, and the estimate exactly
-    unbiased. It costs ``num_temperatures + 1`` evaluations per particle, one more with gradients,
-    and one update of the estimator.
+    temperature, of length ``h_b / (1 - β_b + β_b λ)``. Each particle measures
+    ``λ = |∇ log q(z)|/|z| ≥ 1`` at one z of its Gaussian; it is 1 if the posterior q is that
+    Gaussian. Copies of some particles adapt the common h_b. Copies and z have randomness of their
+    own and are discarded: for the particles' chains all steps are frozen, and the estimate is
+    exactly unbiased. It costs ``num_temperatures + 1`` evaluations per particle, one more with
+    gradients, and one update of the estimator.
 
     Args:
         kernel: factory of the inner kernel, ours or blackjax's; it must leave its density
             invariant (no unadjusted one). Without gradients in its state all λ are 1.
-        num_temperatures: steps between G and the posterior; the larger, the less noisy.
+        num_temperatures: steps between G and the posterior; more of them make less noisy weights.
         num_pilot: particles whose copies find the step sizes.
         step_size: first step, in units of the Gaussian's width, times ``dim^{-1/3}``.
         target_acceptance: of the kernel.
@@ -253,7 +259,7 @@ class annealed_finish:
         def steepness(path: _Anneal, key: PRNGKey) -> tuple[Array, Array]:
             z = jax.random.normal(key, (dim,), x.dtype)
             state, _ = begin(path, z, key, jnp.ones((), x.dtype))
-            if not hasattr(state, "logdensity_grad"):  # nothing looked at, nothing evaluated
+            if not hasattr(state, "logdensity_grad"):  # no gradient: λ = 1, no evaluation
                 return jnp.ones((), x.dtype), jnp.zeros((), jnp.int32)
             ratio = jnp.linalg.norm(state.logdensity_grad) / jnp.linalg.norm(z)
             # a point without density tells nothing
@@ -261,7 +267,7 @@ class annealed_finish:
             return jnp.clip(ratio, 1.0, STEEPEST), (~jnp.isfinite(state.logdensity)).astype(int)
 
         steep, look_bad = jax.vmap(steepness)(own, jax.random.split(look_key, num_particles))
-        # copies of the first particles, with randomness of their own, go ahead and set the steps
+        # copies of the first particles, with randomness of their own, set the step sizes
         paths, steep = jax.tree.map(
             lambda leaf: jnp.concatenate([leaf, leaf[: self.num_pilot]]), (own, steep)
         )

@@ -23,7 +23,7 @@ from .sampler import levels, rdmc
 from .starts import duplicated, langevin_start
 
 NUM_PARTICLES = 1000
-"""Particles of one ensemble: fewer cooperate badly, and more only means more ensembles."""
+"""Particles of one ensemble: fewer share too little, and more draws come from more ensembles."""
 
 
 @record
@@ -31,7 +31,7 @@ class RestartSizes:
     """Sizes of one noised-pool restart, with a gradient or without.
 
     Args:
-        pilot: that comes before it.
+        pilot: the pilot that runs before it.
         num_pool: points of each generator of the pool.
         num_steps: of the broad chains; without gradients, of the random walks per temperature.
         num_temperatures: of the annealed finish.
@@ -99,14 +99,14 @@ def restart_pool(sizes: RestartSizes, finish: annealed_finish) -> PoolGenerator:
 
 
 def pool_sources(sizes: RestartSizes) -> tuple[str, ...]:
-    """What the numbers in a pool's ``source`` stand for."""
+    """Names of the generators that the numbers in a pool's ``source`` stand for."""
     if sizes.has_gradient:
         return ("pilot and known points", "broad chains", "tempered SMC")
     return ("pilot and known points", "tempered random walks")
 
 
 MEMBERS_AT_STOP = 25.0
-"""Members that speak for a particle where it stops, per `NUM_PARTICLES` points of the pool."""
+"""Effective number of members where a particle stops, per `NUM_PARTICLES` points of the pool."""
 
 
 def restart_from(sizes: RestartSizes, size: int, num_temperatures: int) -> Method:
@@ -122,7 +122,7 @@ def restart_from(sizes: RestartSizes, size: int, num_temperatures: int) -> Metho
 
 
 def duplicated_restart(sizes: RestartSizes, size: int, num_temperatures: int) -> Method:
-    """The same with `duplicated` particles, for ensembles that are measured and discarded."""
+    """`restart_from` with `duplicated` particles, for ensembles that are measured and discarded."""
     half = noised_pool(num_particles=NUM_PARTICLES // 2, threshold=MEMBERS_AT_STOP * size)
     return restart(sizes, num_temperatures=num_temperatures, start=duplicated(half))
 

@@ -1,9 +1,9 @@
 """Noised-pool restart: the noisy part of the reverse diffusion of a fixed pool, in closed form.
 
 Noising a member of a fixed pool {(y_j, W_j)} gives the law ``p̂_σ(x) = Σ_j W_j N(x; y_j, σ²I)``
-exactly, and its denoising posterior means are kernel averages: no target evaluation, no ladder of
+exactly, and its denoising posterior means are kernel averages: no target evaluation, no sequence of
 levels and no path weight is needed for it. Each particle stops at a noise level of its own, the
-first one where too few members speak for it; the annealed finish does the rest.
+first one where its effective number of members is too small; `annealed_finish` does the rest.
 
 Members are chosen evenly over the space, rather than by chance. Systematic resampling takes from
 each stretch of the pool as many members as its weight says, to within one. Where neighbours in
@@ -41,13 +41,13 @@ NUM_NEIGHBOURHOODS = 64
 def sorted_by_neighbourhood(rng_key: PRNGKey, pool: Pool) -> Pool:
     """The pool in an order in which neighbours follow each other.
 
-    Neighbourhoods are the Voronoi cells of some members, chosen by their weight, on a tour that
-    goes on to the nearest one not visited yet: modes that are apart are in different cells, those
-    of one mode mostly in one stretch, in any dimension.
+    Neighbourhoods are the Voronoi cells of some members, chosen by their weight. A tour puts them
+    in order: the next is the nearest one not visited yet. Modes that are apart are then in
+    different cells, and the cells of one mode mostly in one stretch, in any dimension.
 
     Args:
-        rng_key: key; independent of the one that members will be chosen by.
-        pool: any.
+        rng_key: key; independent of the key that will choose members.
+        pool: any pool.
 
     Returns:
         The same members and weights.
@@ -88,15 +88,15 @@ def _tour(points: Array) -> Array:
 
 
 def evenly_permuted(rng_key: PRNGKey, num_particles: int) -> Array:
-    """An order of ``0 … num_particles - 1`` of which any stretch is like the whole.
+    """Permute ``0 … num_particles - 1`` so that each stretch is spread evenly over all numbers.
 
-    Ranks of the multiples of the golden ratio modulo 1, turned by a random number: the first draws
-    of an ensemble, or the copies that set its step sizes, are spread over the regions as evenly as
-    all of it. Each place has each number with equal probability.
+    They are ranks of the multiples of the golden ratio modulo 1, shifted by a random number. The
+    first draws of an ensemble, or the copies that set its step sizes, are then spread over the
+    regions as evenly as all of it. Each place has each number with equal probability.
 
     Args:
         rng_key: key.
-        num_particles: how many.
+        num_particles: length of the permutation.
 
     Returns:
         A permutation, shape (num_particles,).
@@ -123,7 +123,7 @@ def stop_levels(
 ) -> Array:
     """First level, coarse to fine, where a particle's kernel ess falls below ``threshold``.
 
-    Looks at coarser points of the path only, so the density ratio at the stop is exact.
+    It looks at no finer points of the path, so the density ratio at the stop is exact.
 
     Args:
         paths: noised positions, coarse to fine, shape (num_sigmas, num_particles, dim).
@@ -153,7 +153,7 @@ def stop_levels(
         goes_on = jax.lax.fori_loop(0, -(-num_left // block), look, jnp.zeros(places.size, bool))
         goes_on = goes_on & (places < num_left) & (level < last)
         stop = stop.at[left].add(goes_on.astype(stop.dtype))
-        # those that go on move up, so that those that have stopped need no block of their own
+        # move the particles that continue to the front, so that blocks of finished ones are skipped
         left = left[jnp.nonzero(goes_on, size=places.size, fill_value=0)[0]]
         return level + 1, left, jnp.sum(goes_on, dtype=jnp.int32), stop
 
@@ -164,18 +164,19 @@ def stop_levels(
 
 
 NUM_SIGMAS = 48
+"""Noise levels, each finer than the one before by a factor ``2^{1/4}``."""
 NUM_SCOUTS = 128
-"""Particles, thrown away, that tell how coarse the noise has to be."""
+"""Discarded particles that measure how coarse the noise has to be."""
 LARGEST_NOISE = (2.5, 1.3)
 """Upper limit of a particle's noise: the largest of 2.5 mode widths, 1.3 times the scouts' median
 stopping noise, and `Pool.largest_useful_noise`. Members that are far from all others would stop a
 particle where its posterior reaches over several modes, which no single Gaussian describes:
 annealing from there gives nothing, or rarely a very heavy weight."""
 SHRINKAGE = 8.0
-"""Members' worth of the ensemble's average variance in each particle's own."""
+"""Weight, in members, of the ensemble's average variance in the variance of each particle."""
 LARGEST_FULL = 6
-"""Dimension up to which covariances are known in full: a particle stops at 25 members, and fewer
-than four of them for each coordinate make a covariance that is too narrow in some direction."""
+"""Largest dimension with full covariances: a particle stops at 25 members, and with fewer than four
+members for each coordinate a covariance is too narrow in some direction."""
 
 
 @record
@@ -183,16 +184,16 @@ class noised_pool:
     """Start from a noised pool, each particle at the finest level that the pool supports.
 
     ``log ρ(x) = log p̂_σ(x)`` at the particle's own level: target and pool share the forward
-    noising kernels down to the stop, so these cancel. The pool is that of the method (``pool=`` of
-    `rdmc`), or what the pilot and the user have. It repairs wrong proportions of modes in the pool;
-    it does not discover modes. The noise is that of `variance_exploding`.
+    noising kernels down to the stop, so these cancel. The pool is the method's (``pool=`` of
+    `rdmc`), or else the points of the pilot and the user. This start repairs wrong proportions of
+    modes in the pool; it does not discover modes. Its process is `variance_exploding`.
 
     Args:
         num_particles: size of the ensemble.
-        threshold: a particle stops where fewer members than this speak for it.
+        threshold: a particle stops where its effective number of members falls below this.
         largest_noise: noise of the first level, in widths of a mode (1 in the pool's coordinates)
-            and, if that is more, in medians of where scouts stop; infinite for no limit. A pool
-            that was `reweighted` knows where coarser noise does no harm.
+            and, if that is more, in medians of the scouts' stopping noise; infinite for no limit.
+            Coarser noise is allowed up to the `Pool.largest_useful_noise` of a `reweighted` pool.
     """
 
     num_particles: int
@@ -268,8 +269,8 @@ def shrunk_covariance(moments: Moments, scale: Array) -> Array:
     """Posterior variance shrunk towards the ensemble's average of ``V/s²``, and widened.
 
     ``V' = (n V + 8 s² Ā)/(n + 8) (1 + 2/n) + 10⁻⁶ s²``, n the effective number of members. Where
-    the moments have the covariance, its correlations times ``n/(n + dim)`` between these
-    variances: what few members say of the narrowest direction is always too narrow.
+    the moments have the covariance, its correlations times ``n/(n + dim)`` join these variances:
+    with few members the narrowest direction is always estimated too narrow.
 
     Args:
         moments: kernel averages of the pool.

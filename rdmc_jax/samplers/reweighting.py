@@ -1,7 +1,7 @@
 """Pools made of draws: one discarded restart that makes a better pool, or all draws so far.
 
 A restart moves the weights of the members towards the target, adds its own draws to them, and
-shows how coarse the noise may be at which particles stop.
+measures how coarse the noise may be at which particles stop.
 """
 
 from dataclasses import KW_ONLY
@@ -21,19 +21,20 @@ from .noised_pool import noised_pool
 KEPT = 0.25
 """Share of the old weights that re-weighting keeps: what the restart overlooked stays possible."""
 DRAWN = 0.375
-"""Share of the restart's own draws in the new pool, as much as that of the re-weighted members:
-they fill what the members leave open, and the members say more where draws are few."""
+"""Share of the restart's own draws in the new pool, equal to the share of the re-weighted members.
+Draws fill the gaps between members; members say more where draws are few."""
 HEAVIEST = 4.0
-"""Weight of a draw in the pool at most, over the mean: one that lies alone would be like a mode."""
+"""Largest weight of a draw in the pool, over the mean: a heavier one would be like a mode."""
 NO_SOURCE = -1
-"""Of draws: they come from all generators, and vouch for none."""
+"""``source`` of draws: they come from all generators, so they count as found by none."""
 NUM_NEAR = 16
+"""Particles, neighbours in noise, among which those that have weight are counted."""
 ALIVE = 0.1
-"""Weight over the mean from which on a particle's stop was worth something."""
+"""Weight, over the mean, above which a particle's stopping noise counts as useful."""
 
 
 def largest_useful_noise(sigma: Array, weight: Array) -> Array:
-    """Coarsest noise around which half of the particles have got weight; 0 if far from the rest.
+    """Coarsest noise around which half of the particles have weight; 0 if far below the rest.
 
     In a region that is wider than most of the target, where members are few, particles must stop at
     coarse noise: finer noise leaves holes between the members, and with them a part of the mass.
@@ -42,7 +43,7 @@ def largest_useful_noise(sigma: Array, weight: Array) -> Array:
 
     Args:
         sigma: noise at which particles stopped without a limit, shape (num_particles,).
-        weight: theirs, shape (num_particles,).
+        weight: weights of these particles, shape (num_particles,).
 
     Returns:
         Scalar: the largest σ for which, of the `NUM_NEAR` particles that stopped there or at the
@@ -62,15 +63,16 @@ def largest_useful_noise(sigma: Array, weight: Array) -> Array:
 
 @record
 class reweighted:
-    """A pool made better by one restart from it.
+    """Improve a pool by one restart from it: new weights, and the restart's draws.
 
     ``W_j ← ⅜ Σ_i w_i r_ij + ¼ W_j`` for its members: one step of expectation-maximisation, w the
     truncated weights of the restart, r_ij the responsibility of member j for particle i. The other
     ⅜ are the restart's draws. Its particles stop at any noise; the noise at which that was of use
-    is `Pool.largest_useful_noise`. The restart's evaluations are counted in the pool.
+    is `Pool.largest_useful_noise`. The restart's evaluations are counted in the pool. It is a
+    `PoolGenerator`.
 
     Args:
-        generator: of the pool.
+        generator: of the pool that is improved.
         finish: of the restart.
         num_particles: particles of the restart.
         threshold: as in `noised_pool`.
@@ -83,7 +85,7 @@ class reweighted:
     threshold: float = 25.0
 
     def __call__(self, rng_key: PRNGKey, logdensity_fn: LogDensityFn, known: Pool) -> Pool:
-        """Make the pool."""
+        """Make the pool; the arguments are those of a `PoolGenerator`."""
         unlimited = (float("inf"), 1.0)
         pool_key, start_key, finish_key = jax.random.split(rng_key, 3)
         pool = self.generator(pool_key, logdensity_fn, known)
@@ -95,7 +97,7 @@ class reweighted:
         end = self.finish.sample(
             finish_key, logdensity_fn, process, drawn.x, drawn.time, drawn.moments
         )
-        # known here: the start is the one of five lines above
+        # never None: the density of a noised_pool is known
         log_density = jnp.zeros(()) if drawn.log_density is None else drawn.log_density
         log_weight = end.log_weight - log_density
         log_weight = jnp.where(jnp.any(log_weight > -jnp.inf), log_weight, 0.0)
@@ -129,7 +131,7 @@ class reweighted:
 def pool_from_draws(
     old: Pool, position: np.ndarray, log_weight: np.ndarray, num_particles: int
 ) -> Pool:
-    """Weighted draws and the old pool, whose share is that of one ensemble among them.
+    """Join weighted draws and the old pool, which gets the share of one ensemble among them.
 
     The old pool stays because draws with too little mass somewhere would make weights with heavy
     tails there: what they overlooked stays possible. Weights are truncated at √n times the mean.
@@ -137,7 +139,7 @@ def pool_from_draws(
     Args:
         old: first pool of the replicate.
         position: draws in the pool's coordinates, shape (num_draws, dim).
-        log_weight: theirs, of any ensembles whose mean weight is Z, shape (num_draws,).
+        log_weight: of the draws, from any ensembles whose mean weight is Z, shape (num_draws,).
         num_particles: of one ensemble.
 
     Returns:

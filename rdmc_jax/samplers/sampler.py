@@ -2,8 +2,8 @@
 
 ``log w = log R̂ + Σ_levels [log F - log B] - log ρ(start)``: the finish's factor, the ratio of
 forward and reverse kernel of every level, and the start's density. Its mean is the normalising
-constant exactly, for any estimator inside the levels: the laws of all that is random in them
-stand in the proposal and in the extended target alike, and cancel.
+constant exactly, for any estimator inside the levels: the law of its randomness is a factor
+of the proposal and of the extended target alike, and cancels.
 """
 
 import itertools
@@ -276,19 +276,19 @@ class levels:
 class rdmc:
     """Reverse diffusion Monte Carlo: a start, levels or none, a finish, and a pool.
 
-    Equal compositions are equal records, so they share compiled programs; a lambda or a
-    `functools.partial` among the parts is equal to itself only, so make it once.
+    Equal compositions are equal records, so they share compiled programs. A lambda or a
+    `functools.partial` among the parts is equal to itself only: create it once and reuse it.
 
     Args:
-        start: `gaussian_start`, `langevin_start`, `noised_pool`.
+        start: `gaussian_start`, `langevin_start` or `noised_pool`.
         levels: see `levels`; None behind a start whose particles have levels of their own.
-        finish: `annealed_finish`, `gaussian_finish`, `identity_finish`.
+        finish: `annealed_finish`, `gaussian_finish` or `identity_finish`.
         pool: generator of the points that `noised_pool` starts from, made once for all ensembles
-            of a replicate; None for what the pilot and the user have.
+            of a replicate; None for the points of the pilot and the user.
 
     Raises:
         ValueError: if the start needs levels and there are none, or has its own and there are
-            others; if the identity finish follows a start with levels of its own (its weight would
+            others; if `identity_finish` follows a start with levels of its own (its weight would
             be biased), or a finish that needs noise follows a grid that ends at time 0.
 
     >>> import jax, jax.numpy as jnp, rdmc_jax
@@ -358,13 +358,13 @@ def check_method(method: Any, max_evals: float | None, tolerance: float | None =
     """Check a method of the user's own.
 
     Raises:
-        TypeError: if it is no composition.
+        TypeError: if `rdmc` did not make it.
         ValueError: if it comes with a budget, and no tolerance that would spend it.
     """
     if method is not None and not isinstance(method, rdmc):
         raise TypeError(f"method must be made by rdmc(start, levels, finish), but got {method!r}.")
     if method is not None and max_evals is not None and tolerance is None:
         raise ValueError(
-            f"max_evals={max_evals} scales the automatic choice and what a tolerance makes grow; "
-            "a method of your own costs what its parts say. Leave one of the two out."
+            f"max_evals={max_evals} scales the automatic choice and the sizes that a tolerance "
+            "increases; the parts of your own method fix its cost. Leave one of the two out."
         )

@@ -130,25 +130,25 @@ def _check_particles(num_particles: int) -> None:
 
 @record
 class duplicated:
-    """Each particle of a start twice: the finish then shows its own noise.
+    """Each particle of a start twice, so that pairs show the noise of the finish alone.
 
     Particle i and particle ``i + num_particles/2`` are at the same point. Both weights are as
     unbiased as those of the start, so pairs are as good for pools as other draws.
 
     Args:
-        start: of half as many particles.
+        start: start with half of the particles.
     """
 
     start: Start
 
     @property
     def num_particles(self) -> int:
-        """Twice those of the start."""
+        """Twice the number of the start."""
         return 2 * self.start.num_particles
 
     @property
     def has_own_levels(self) -> bool:
-        """As the start."""
+        """As in the start."""
         return self.start.has_own_levels
 
     def sample(

@@ -44,7 +44,7 @@ def box(low: Any, high: Any) -> Bijection:
         )
 
     def log_det(u: Array) -> Array:
-        # the same in both tails: a product of sigmoids would underflow
+        # accurate in both tails, where a product of sigmoids would underflow
         each = jnp.log(high - low) + jax.nn.log_sigmoid(u) + jax.nn.log_sigmoid(-u)
         return jnp.sum(jnp.broadcast_to(each, u.shape))
 
@@ -77,11 +77,11 @@ def half_line(low: Any = 0.0) -> Bijection:
 def unconstrained(logdensity_fn: LogDensityFn, bijection: Any) -> LogDensityFn:
     """The density of u where ``x = forward(u)``: ``log π(x) + log |det ∂x/∂u|``.
 
-    Its normalising constant is that of π on the image, so log Z is the user's.
+    It has the normalising constant of π on the image, so log Z stays the user's.
 
     Args:
         logdensity_fn: ``logdensity_fn(x)`` or ``logdensity_fn(x, data)``.
-        bijection: with ``forward`` and ``forward_log_det_jacobian``.
+        bijection: an object with ``forward`` and ``forward_log_det_jacobian``.
 
     Returns:
         A density of u with the same further arguments.

@@ -1,4 +1,4 @@
-"""Checks of what the user gives, one for all functions that sample."""
+"""Checks of the user's arguments, shared by all functions that sample."""
 
 import functools
 import operator
@@ -13,7 +13,7 @@ from .flat import bind, check_position, checked_value, value_at
 
 
 def shown(numbers: np.ndarray) -> str:
-    """The first ten of some numbers, in words.
+    """The first ten numbers, separated by commas.
 
     >>> shown(np.arange(12))
     '0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...'
@@ -104,7 +104,7 @@ def _checked_leaves(logdensity_fn: LogDensityFn, position: ArrayTree) -> ArrayTr
         hash(logdensity_fn)
     except TypeError:
         raise TypeError(
-            f"logdensity_fn must be hashable, for its compiled program is found by it, but "
+            f"logdensity_fn must be hashable, because it identifies its compiled program, but "
             f"{type(logdensity_fn).__name__} is not. Pass a function, or a frozen dataclass."
         ) from None
     # explicit dtypes: a Python float is weakly typed, and that would be another program
@@ -132,7 +132,7 @@ def _check_values(values: np.ndarray, position: ArrayTree) -> None:
 
 
 class Target(NamedTuple):
-    """What is to be sampled, checked."""
+    """The checked arguments: example position, known points, and whether there is a gradient."""
 
     position: ArrayTree
     known: ArrayTree | None
@@ -181,6 +181,7 @@ def checked_known(known: ArrayTree | None, position: ArrayTree) -> ArrayTree | N
 
 
 NUM_POINTS = 64
+"""Points around the position at which the gradient is evaluated."""
 
 
 def _slopes(
@@ -213,7 +214,7 @@ def _slopes_of_many(
 
 
 def _is_flat(value: np.ndarray, slope: np.ndarray) -> bool:
-    """Whether values differ where the gradient is zero at all points, for one data set."""
+    """Whether the values of one data set differ though the gradient is zero at all points."""
     is_finite = np.isfinite(value)
     values, slopes = value[is_finite], slope[is_finite]
     return bool(values.size and np.ptp(values) > 0 and np.all(slopes == 0))
@@ -222,8 +223,8 @@ def _is_flat(value: np.ndarray, slope: np.ndarray) -> bool:
 def has_gradient(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any = None) -> bool:
     """Whether JAX can differentiate a density twice, and does not find it flat.
 
-    A density that calls other code has no derivative in JAX; one that is rounded, or looked up in a
-    table, has one that is zero nearly everywhere.
+    A density that calls other code has no derivative in JAX. The derivative of a density that is
+    rounded, or looked up in a table, is zero nearly everywhere.
 
     Args:
         logdensity_fn: ``logdensity_fn(position)`` or ``logdensity_fn(position, data)``, which can
@@ -246,8 +247,9 @@ def has_gradient(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any = N
 def any_has_gradient(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any) -> bool:
     """`has_gradient` for many densities, whose data lie along a leading axis.
 
-    One that has a gradient needs it, above all in many dimensions; steps along a gradient of zero
-    are random walks, so those that have none are sampled too.
+    If one density has a gradient, all are sampled with gradients. A density that has one needs it,
+    above all in many dimensions. Those that have none are sampled too, because steps along a
+    gradient of zero are random walks.
 
     Args:
         logdensity_fn: ``logdensity_fn(position, data)``.
@@ -263,7 +265,7 @@ def any_has_gradient(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any
 def _any_slope(at: Any, logdensity_fn: LogDensityFn, position: ArrayTree, data: Any) -> bool:
     try:
         at.trace(logdensity_fn, position, data)
-    except Exception:  # whatever a density's code raises when it is differentiated: it evaluates
+    except Exception:  # the density evaluates, so what is raised comes from its derivatives
         return False
     # what goes wrong when it runs (memory, a callback) says nothing about gradients
     value, slope, _ = map(np.asarray, at(logdensity_fn, position, data))

@@ -187,7 +187,7 @@ def ravel_ensemble(position: ArrayTree) -> Array:
 
 
 EXACT = jax.lax.Precision.HIGHEST
-"""Of matrix products with positions: accelerators would round these to a few digits."""
+"""Precision of matrix products with positions: accelerators would round these to a few digits."""
 
 
 def log_det(scale: Array) -> Array:
@@ -206,7 +206,7 @@ def to_standard(location: Array, scale: Array, x: Array) -> Array:
     offset = x - location[None, :]
     if scale.ndim == 1:
         return offset / scale[None, :]
-    # rows of one size first: else pivots are chosen by the units of coordinates, and digits lost
+    # rows of one size first: else the coordinates' units choose the pivots, and digits are lost
     unit = jnp.max(jnp.abs(scale), axis=1)
     return jnp.linalg.solve(scale / unit[:, None], (offset / unit[None, :]).T).T
 
@@ -214,7 +214,7 @@ def to_standard(location: Array, scale: Array, x: Array) -> Array:
 def standardised(logdensity_fn: LogDensityFn, location: Array, scale: Array) -> LogDensityFn:
     """The density of u, ``x = location + scale u``: ``log π(x) + log |det scale|``.
 
-    The Jacobian is part of it, so normalising constants remain those of the user's coordinates.
+    It includes the Jacobian, so normalising constants are the same as in the user's coordinates.
 
     Args:
         logdensity_fn: density on flat arrays.

@@ -1,4 +1,4 @@
-"""Estimators made of estimators: one for each particle, batches until an error is met, so many."""
+"""Estimators made of estimators: one for each particle, batches by error or by number."""
 
 from dataclasses import KW_ONLY
 from typing import Any, NamedTuple
@@ -33,7 +33,7 @@ class independent:
         one_particle: its methods see a `Posterior` with center (dim,) and scale (), return
             moments without the leading axis, and a draw of shape (dim,).
 
-    An `Estimator` of the ensemble; evaluations and non-finite values are summed over it.
+    It is an `Estimator` of the ensemble, and sums evaluations and non-finite values over it.
     """
 
     one_particle: Estimator
@@ -75,15 +75,15 @@ def relative_errors(moments: Moments) -> Array:
 
 
 def merged_moments(a: Moments, b: Moments, num_batches: Array) -> Moments:
-    """Moments of ``num_batches`` equal batches, already merged, and one more.
+    """Merge the moments of ``num_batches`` equal batches and of one more.
 
-    Batches count by their mean weight, which ``log_marginal`` knows, and equally where there is
-    none. Mean, variance and effective sample size are those of all samples together; so is the
+    Batches count by their mean weight, which is in ``log_marginal``, and equally where that is
+    nan. Mean, variance and effective sample size are those of all samples together; so is the
     standard error, up to the scatter of squared weights within batches.
 
     Args:
-        a: of ``num_batches`` batches.
-        b: of one batch.
+        a: moments of ``num_batches`` batches, already merged.
+        b: moments of one batch.
         num_batches: scalar.
 
     Returns:
@@ -125,7 +125,7 @@ class adaptive:
 
     Batches are merged until ``√mean_i(se_i²/V_i) ≤ relative_error`` for all particles, or there are
     ``max_batches``. All particles get the batches that the worst one needs. Path weights stay
-    exact: when to stop is decided by randomness that is part of the estimator.
+    exact: the randomness that decides when to stop is part of the estimator.
 
     Args:
         estimator: `importance`, `chains` or any other; each update is one batch. Chains go on
@@ -135,8 +135,8 @@ class adaptive:
             about 100 effective samples.
         max_batches: bound on the batches of one level.
 
-    An `Estimator`. Its schedules by level, if it has any, count batches; draws are of the last
-    batch. It cannot be differentiated backwards (`jax.lax.while_loop`).
+    It is an `Estimator`. Schedules by level inside ``estimator`` count batches, and draws are of
+    the last batch. It cannot be differentiated in reverse mode (`jax.lax.while_loop`).
 
     Raises:
         ValueError: for a relative error that is not positive or no batch at all.
@@ -176,7 +176,7 @@ class adaptive:
     def update(
         self, rng_key: PRNGKey, logdensity_fn: LogDensityFn, posterior: Posterior, state: Any
     ) -> tuple[Moments, Any]:
-        """Moments of as many batches as it takes."""
+        """Moments of all batches, until the errors are small or there are ``max_batches``."""
 
         def batch(number: Array, state: Any) -> tuple[Moments, Any]:
             own_key = jax.random.fold_in(rng_key, number)
@@ -216,9 +216,9 @@ class repeated:
 
     Args:
         estimator: each of its updates is one batch; chains go on from where they were.
-        num_batches: at each level, the finish after them; the last number stands for all after.
+        num_batches: at each level, and last at the finish; the last number holds for all after it.
 
-    An `Estimator`; schedules by level inside ``estimator`` count batches, and draws are of a
+    It is an `Estimator`. Schedules by level inside ``estimator`` count batches, and draws are of a
     level's last one.
 
     Raises:

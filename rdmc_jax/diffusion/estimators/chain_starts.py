@@ -1,4 +1,4 @@
-"""Where the chains of a level begin: at proposals, where they were, or where all particles' are."""
+"""Where the chains of a level begin: at proposals, at their own points, or at all particles'."""
 
 import math
 from collections.abc import Callable
@@ -67,7 +67,7 @@ class PlacedChains(NamedTuple):
     ess: Array  # of the weights they were chosen by, in chains
     num_evals: Evaluations
     num_nonfinite: Array
-    shared: SharedMoments | None = None  # what all particles' points say about each posterior
+    shared: SharedMoments | None = None  # each posterior's, from all particles' points
 
 
 class ChainStart(Protocol):
@@ -111,7 +111,7 @@ def from_candidates(
     num_candidates: int,
     reference_scale: float,
 ) -> PlacedChains:
-    """Chains on importance-resampled proposals."""
+    """Place chains on importance-resampled proposals."""
     propose_key, resample_key, init_key = jax.random.split(rng_key, 3)
     points = propose(propose_key, logdensity_fn, posterior, num_candidates, reference_scale)
     chosen = systematic(resample_key, points.log_weight, num_chains)
@@ -135,7 +135,7 @@ class from_importance:
         num_candidates: proposals per particle and level; one density evaluation each.
         reference_scale: see `importance`.
 
-    A `ChainStart`.
+    It is a `ChainStart`, for the ``begin`` of `chains`.
 
     Reference: Huang et al. (2024), arXiv 2307.02037, Section 3.2 and Algorithm 2.
     """
@@ -178,9 +178,9 @@ class from_last_level:
     """Begin where the previous level's chains ended, re-drawn for the new posterior.
 
     The two posteriors differ by their Gaussian factors only, so the weights
-    ``N(y; c', s'²)/N(y; c, s²)`` that carry one to the other cost no evaluation.
+    ``N(y; c', s'²)/N(y; c, s²)`` from the old to the new one cost no evaluation.
 
-    A `ChainStart`.
+    It is a `ChainStart`, for the ``begin`` of `chains`.
 
     Reference: Del Moral, Doucet, Jasra (2006), J. R. Statist. Soc. B 68.
     """
@@ -216,16 +216,16 @@ class from_all_particles:
     """Re-draw every particle's chains from the chains of all particles.
 
     Together the chains of all particles are draws of the target (each particle is a noised draw,
-    its chains are draws of what it came from), so ``N(x_i; αy, σ²)`` weighs them for particle i
+    its chains are draws of what it came from), so ``N(x_i; αy, σ²)`` weights them for particle i
     at no cost. While the effective number of points stays above ``threshold`` their weighted
-    moments are used too; below it, late and in many dimensions, the particle keeps to its own
+    moments are used too. Below it, late and in many dimensions, the particle keeps to its own
     chains. Wrong mode proportions of the pool give coherent scores of the re-weighted target,
     which the path weights repair.
 
     Args:
-        threshold: effective number of points.
+        threshold: effective number of points from which on those of all particles are used.
 
-    A `ChainStart` for `chains`.
+    It is a `ChainStart`, for the ``begin`` of `chains`.
     """
 
     _: KW_ONLY

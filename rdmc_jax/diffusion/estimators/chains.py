@@ -86,15 +86,15 @@ def zero_variance(positions: Array, gradients: Array) -> ChainAverage:
 
     ``m = mean(y) + C mean(g)``, ``C_i = -Cov(y_i, g_i)/Var(g_i)``, at least 0: exact for a
     Gaussian, where g is linear in y. It blends Tweedie's formula with the target-score identity.
-    The variance and the effective sample size are those of the plain samples: what the control
-    variate removes from the error of the mean it does not remove from the error of the variance.
+    The variance and the effective sample size are those of the plain samples: the control variate
+    reduces the error of the mean, not the error of the variance.
 
     Args:
         positions: shape (num_steps, num_chains, dim).
         gradients: ``∇log q`` of the posterior there, same shape.
 
     Returns:
-        `ChainAverage`, its standard error that of the corrected mean.
+        `ChainAverage`, with the standard error of the corrected mean.
 
     Reference: Mira, Solgi, Imparato (2013), Stat. Comput. 23 (linear trial function).
     """
@@ -123,12 +123,12 @@ Advance = Callable[[PRNGKey, LogDensityFn, ChainRun], tuple[ChainRun, tuple[Arra
 
 
 def chain_step(kernel: KernelFactory, num_chains: int, target_acceptance: float | None) -> Advance:
-    """One kernel step of all chains of a particle.
+    """Make the function that moves all chains of a particle by one kernel step.
 
     Args:
         kernel: factory ``(logdensity_fn, step_size) -> kernel``.
         num_chains: of the particle.
-        target_acceptance: to which the step is adapted; None leaves it as it is.
+        target_acceptance: rate to which the step size is adapted; None leaves it as it is.
     """
 
     def advance(
@@ -157,7 +157,7 @@ def chain_step(kernel: KernelFactory, num_chains: int, target_acceptance: float 
 def run_and_keep(
     advance: Advance, rng_key: PRNGKey, target: LogDensityFn, walk: ChainRun, length: int
 ) -> tuple[ChainRun, tuple[Array, Array]]:
-    """Steps that are kept: positions and gradients, (length, num_chains, dim)."""
+    """Run chains and keep all steps: positions and gradients, (length, num_chains, dim)."""
     keys = jax.random.split(rng_key, length)
     return jax.lax.scan(lambda walk, key: advance(key, target, walk), walk, keys)
 
@@ -165,7 +165,7 @@ def run_and_keep(
 def run_and_discard(
     advance: Advance, rng_key: PRNGKey, target: LogDensityFn, walk: ChainRun, length: Any
 ) -> ChainRun:
-    """Steps of which only the last point is kept; their number may be an array."""
+    """Run chains and keep only their last points; the number of steps may be an array."""
 
     def body(k: Array, walk: ChainRun) -> ChainRun:
         return advance(jax.random.fold_in(rng_key, k), target, walk)[0]
@@ -182,14 +182,14 @@ class chains:
     """Estimate posterior moments by Markov chains, several per particle.
 
     Chains walk in units of ``s/√(1+s²)``, the posterior's width for a standardised target, so
-    ``step_size`` is dimensionless; per particle it is adapted to ``target_acceptance`` and
-    carried across the levels. Unadjusted kernels, and schedules, are obeyed as they are.
+    ``step_size`` is dimensionless. It is adapted to ``target_acceptance`` for each particle, and
+    carried across the levels. Step sizes of unadjusted kernels, and schedules, are left unchanged.
 
     Args:
         kernel: factory ``(logdensity_fn, step_size) -> kernel``, ours or blackjax's
             (``functools.partial`` binds further arguments).
-        begin: how each level begins; `from_last_level()` by default, `from_importance()` in the
-            paper.
+        begin: where the chains of each level begin; `from_last_level()` by default,
+            `from_importance()` in the paper.
         average: `zero_variance` (needs gradients) or `plain_average`.
         num_chains: chains per particle, at least 2 (their scatter is the standard error).
         num_steps: kernel steps per level, or a schedule of them.
@@ -202,9 +202,9 @@ class chains:
         target_acceptance: 0.57 is optimal for MALA, 0.65 for HMC.
         unit: length of the chains' unit as a function of s; ``jnp.ones_like`` for none.
 
-    An `Estimator` of the ensemble. Chains do not change modes by themselves: where the particle's
-    posterior has several, their proportions come from the start of the chains. A draw is the point
-    of one of the particle's chains.
+    It is an `Estimator` of the ensemble. Chains do not change modes by themselves: where the
+    particle's posterior has several, their proportions come from where the chains begin. A draw is
+    the point of one of the particle's chains.
 
     Raises:
         ValueError: for fewer than two chains or one step.
@@ -245,7 +245,7 @@ class chains:
         return self.num_kept or (1 if callable(self.num_steps) else self.num_steps)
 
     def _advance(self) -> Advance:
-        """One step of a particle's chains; schedules of the step size are obeyed as they are."""
+        """One step of a particle's chains; schedules of the step size are left unchanged."""
         target = None if callable(self.step_size) else self.target_acceptance
         return chain_step(self.kernel, self.num_chains, target)
 

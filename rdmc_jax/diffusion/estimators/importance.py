@@ -1,8 +1,8 @@
 """Importance sampling of the denoising posterior: own proposals, or those of all particles.
 
 All posteriors are tilts of one target, so the points of one particle serve every other one too,
-with weights that cost no evaluation of the target. Path weights stay exact: whatever is shared
-belongs to what is random inside the level. No gradients are taken.
+with weights that cost no evaluation of the target. Path weights stay exact: the shared points are
+part of the randomness inside the level. No gradients are taken.
 """
 
 import math
@@ -28,7 +28,7 @@ from .batches import total_over_particles
 
 
 class SelfNormalised(NamedTuple):
-    """What weighted points say of the law that they represent."""
+    """Averages over weighted points, and the error of their mean."""
 
     log_sum: Array  # () log Σ w
     mean: Array  # (dim,)
@@ -85,7 +85,7 @@ def propose(
     num_samples: int,
     reference_scale: float,
 ) -> Candidates:
-    """Draw from the posterior that a target N(0, b² I) would have, and weigh with the true one.
+    """Draw from the posterior that a target N(0, b² I) would have, and weight for the true one.
 
     ``y ~ N(κc, κs²)``, ``κ = b²/(b² + s²)``, weight ``π(y)/N(y; 0, b²)``. For ``b = ∞`` this is
     the proposal N(c, s²) of the literature with weight π(y): there the Gaussian factor cancels.
@@ -138,19 +138,19 @@ class ImportanceState(NamedTuple):
 class importance:
     """Estimate posterior moments by self-normalised importance sampling.
 
-    Proposals come from N(c, s²I) (or its product with a broad reference, see `propose`); the
-    mean weight times ``α^{-d}`` estimates ``Z p_t(x)`` without bias and is reported, less the
-    ``α^{-d}`` that depends on the process only, as ``log_marginal``.
+    Proposals come from N(c, s²I) (or its product with a broad reference, see `propose`). The mean
+    weight times ``α^{-d}`` estimates ``Z p_t(x)`` without bias. Its logarithm is reported as
+    ``log_marginal``, without the ``α^{-d}`` that depends on the process only.
 
     Args:
         num_samples: points per particle and level; one density evaluation each.
         reference_scale: standard deviation b of the reference Gaussian, in the units of the
             (standardised) target; ``inf`` is the plain proposal of the literature.
 
-    An `Estimator` of the ensemble. Its effective sample size dies exponentially with the
+    It is an `Estimator` of the ensemble. Its effective sample size falls exponentially with the
     dimension: beyond about 6, and for narrow modes earlier, use `chains`. Its draws are chosen
-    from the points of the moments, by their weights; the state keeps these points, which a
-    compiled program drops where nobody draws.
+    from the points of the moments, by their weights. The state keeps these points; a compiled
+    program drops them where no draw is asked for.
 
     Raises:
         ValueError: for fewer than two samples.
@@ -259,8 +259,8 @@ class pooled_importance:
         reference_scale: standard deviation b of the reference Gaussian of the proposals, in the
             units of the (standardised) target; ``inf`` for none.
 
-    An `Estimator` of the ensemble that needs no gradients. Up to about five dimensions. Its draws
-    are chosen from the points of the moments, by each particle's own weights.
+    It is an `Estimator` of the ensemble that needs no gradients, for up to about five dimensions.
+    Its draws are chosen from the points of the moments, by each particle's own weights.
 
     Raises:
         ValueError: for fewer than one sample.
