@@ -84,8 +84,8 @@ def forecast(
 
     Their weighted draws also measure the constants of a theorem on the published algorithm, which
     gives sufficient sizes by ``theory_plan(found.tolerance, dim=found.dim,
-    smoothness=found.smoothness, second_moment=found.second_moment, convexity=found.convexity)`` of `rdmc_jax.planning.theory`.
-    The notebook on theory and forecast compares both.
+    smoothness=found.smoothness, second_moment=found.second_moment, convexity=found.convexity)`` of
+    `rdmc_jax.planning.theory`. The notebook on theory and forecast compares both.
 
     Args:
         rng_key: ``jax.random.key(0)``.
