@@ -337,8 +337,8 @@ def separation(distance: float = 8.0) -> Problem:
     """Return three unit-variance Gaussians on a triangle of side ``distance``, in the plane.
 
     Weights .5, .3, .2 around the origin. As ``distance`` grows the modes separate, which is
-    the paper's subject. The mode of a point is its nearest mean, whose cell is a wedge: the mode weights are Gaussian
-    masses of wedges, exact at every distance.
+    the paper's subject. The mode of a point is its nearest mean, whose cell is a wedge: the mode
+    weights are Gaussian masses of wedges, exact at every distance.
 
     Args:
         distance: Side of the equilateral triangle of means, in standard deviations.
