@@ -187,16 +187,17 @@ def choose_sizes(
         )
     sizes = choices[fitting[-1]]
     why = f"dimension {dim}" if fitting[-1] == wanted else f"max_evals={max_evals}"
-    why += "" if has_gradient else ", and no gradient"
-    names = ", ".join(pool_sources(sizes)[1:])
+    why += "" if has_gradient else " and no gradient"
+    names = pool_sources(sizes)[1:]
     pilot = sizes.pilot
     size = pilot.num_chains if isinstance(pilot, climbing_pilot) else sizes.num_pool
-    draws = (
-        f" and {sizes.num_reweighted} draws of a restart from them" if sizes.num_reweighted else ""
-    )
+    points = f"{size} points of the pilot, {sizes.num_pool} " + ("each of " if names[1:] else "of ")
+    points += " and ".join(names)
+    if sizes.num_reweighted:
+        points += f", and {sizes.num_reweighted} draws of a discarded restart from all of these"
     return sizes, (
-        f"noised-pool restart chosen by {why}: pool of {size} points of the pilot and "
-        f"{sizes.num_pool} each of {names}{draws}, {sizes.num_temperatures} temperatures"
+        f"noised-pool restart with sizes chosen by {why}: {sizes.num_temperatures} temperatures, "
+        f"and a pool of {points}"
     )
 
 
