@@ -1,4 +1,4 @@
-"""The galaxies: their predictive density, and the weights of the labellings."""
+"""The command line: sample a density, print a summary, write draws and a picture."""
 
 import argparse
 import importlib.util
@@ -33,7 +33,7 @@ def predictive(
     observations: np.ndarray,
     label: str,
 ) -> None:
-    """Histogram of the observations with the predictive density and its central 90 % band.
+    """Plot a histogram of observations with the predictive density and its central 90 % band.
 
     Args:
         axes: where to draw.
@@ -41,7 +41,7 @@ def predictive(
         density_fn: ``density_fn(position, grid) -> density`` of an observation, one position.
         grid: where to evaluate it, shape (num_points,).
         observations: shape (num_observations,).
-        label: of the horizontal axis.
+        label: text of the horizontal axis.
     """
     curves = np.asarray(jax.vmap(density_fn, (0, None))(draws.position, jnp.asarray(grid)))
     weights = draws.weights
@@ -59,14 +59,14 @@ def predictive(
 def mode_weights(
     axes: "Axes", estimates: np.ndarray, errors: np.ndarray, truth: np.ndarray, names: list[str]
 ) -> None:
-    """Estimated weight of each mode with two standard errors, against the truth.
+    """Plot the estimated weight of each mode with two standard errors, and the truth.
 
     Args:
         axes: where to draw.
         estimates: shape (num_modes,).
         errors: standard errors, same shape.
         truth: same shape.
-        names: of the modes.
+        names: names of the modes.
     """
     places = np.arange(estimates.size)
     axes.bar(places, estimates, width=0.6, color=BLUE, alpha=0.75, label="estimate")
@@ -83,7 +83,7 @@ def mode_weights(
 def galaxy_picture(
     draws: Draws, truth: np.ndarray, estimates: np.ndarray, errors: np.ndarray
 ) -> "Figure":
-    """The data with the predictive density, and the weights of the labellings.
+    """Plot the data with the predictive density, and the weights of the labellings.
 
     Args:
         draws: posterior of `problems.galaxy`.
@@ -116,7 +116,7 @@ def galaxy_picture(
 
 
 def _orderings(num_modes: int) -> list[str]:
-    """Names of the permutations by rank: '123', '132', …; plain numbers where that is too many."""
+    """Name the permutations by rank: '123', '132', …; by plain numbers if there are too many."""
     from itertools import permutations
 
     for size in range(1, 6):
@@ -194,9 +194,12 @@ def _truth_lines(draws: Draws, problem: Problem) -> list[str]:
         if estimates.size <= 12:
             rows = zip(estimates, errors, problem.mode_weights, strict=True)
             text = ", ".join(f"{e:.3f}±{s:.3f} ({t:.3f})" for e, s, t in rows)
-            lines.append(f"mode weights {text}   estimate ± se (exact)")
+            lines.append(f"mode weights {text}   estimate ± standard error (exact)")
         error = 0.5 * np.sum(np.abs(estimates - problem.mode_weights))
-        lines.append(f"mode error   {error:.3f} total variation of {estimates.size} modes")
+        lines.append(
+            f"mode error   {error:.3f} total variation from the exact weights of "
+            f"{estimates.size} modes"
+        )
     return lines
 
 

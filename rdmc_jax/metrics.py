@@ -1,6 +1,7 @@
 """Distances between weighted clouds of draws, and errors of mode weights.
 
-Every distance of finitely many draws has a floor: print exact against exact draws beside it.
+Finitely many exact draws have a positive distance, too (the floor): print the distance between two
+sets of exact draws beside each value.
 """
 
 import jax
@@ -84,8 +85,8 @@ def kolmogorov_smirnov(
 
     .. math:: \max_l \sup_s |F_x(s; \theta_l) - F_y(s; \theta_l)|
 
-    An alarm for any one wrong marginal. It is insensitive to how far mass has moved and to tails;
-    its floor grows with the number of directions, so compare equal sets of them only.
+    It detects a single wrong marginal. It is insensitive to how far mass has moved and to tails.
+    Its floor grows with the number of directions, so compare equal sets of them only.
 
     Args:
         x: Draws, shape ``(num_samples, dim)``.
@@ -125,7 +126,7 @@ def sliced_kolmogorov_smirnov(
     .. math:: \frac1L \sum_{l=1}^L \sup_s |F_x(s; \theta_l) - F_y(s; \theta_l)|,
         \quad \theta_l \sim U(S^{d-1})
 
-    The average hides one wrong marginal of many: use `kolmogorov_smirnov` as an alarm.
+    The average hides one wrong marginal among many: `kolmogorov_smirnov` detects it.
 
     Args:
         rng_key: Key of the directions.
@@ -189,8 +190,8 @@ def sliced_wasserstein(
         \quad \theta_l \sim U(S^{d-1})
 
     Each one-dimensional distance is exact, also for weights and unequal numbers of draws. Compare
-    values of one ``rng_key`` only: the directions are random. A shift by s reads ``s / sqrt(dim)``,
-    so do not compare across dimensions.
+    values of one ``rng_key`` only: the directions are random. A shift by s has the distance
+    ``s / sqrt(dim)``, so do not compare across dimensions.
 
     Args:
         rng_key: Key of the directions.

@@ -1,4 +1,4 @@
-"""`sample` and `paper`: what the user calls. They check the input, make the plan, have it run."""
+"""`sample` and `paper`, which the user calls: check the input, make the plan, run it."""
 
 import functools
 from typing import Any
@@ -38,12 +38,13 @@ def sample(
 ) -> Draws:
     """Draw weighted samples of an unnormalised density by reverse diffusion Monte Carlo.
 
-    A pilot finds location and scale; then ensembles of particles run the composed method in
-    standardised coordinates. Replicates have pilots and pools of their own, so that their
-    disagreement is evidence; a pool that lacks what another one saw gets that too, before any draw
-    is made (finding R116). The automatic method is tried on one ensemble that is thrown away:
-    if the effective sample size of its weights is below half of its draws, the run has 2, 4 or 8
-    times as many temperatures. Densities that JAX cannot differentiate are sampled by random walks.
+    A pilot finds location and scale. Then ensembles of particles run the composed method in
+    standardised coordinates. Each replicate has a pilot and a pool of its own, so that disagreement
+    between replicates shows errors. If a pool misses regions that another one has, it receives that
+    pool before any draw is made (finding R116). The automatic method first runs one ensemble that
+    is discarded. If the effective sample size of its weights is below half of its draws, the run
+    has 2, 4 or 8 times as many temperatures. Densities that JAX cannot differentiate are sampled by
+    random walks.
 
     Args:
         rng_key: ``jax.random.key(0)``; raw uint32 keys are accepted.
@@ -55,26 +56,27 @@ def sample(
         num_samples: output draws in total.
         data: dynamic PyTree passed to the density; new values never recompile.
         tolerance: total variation that the law of an unweighted draw may have from the target, in
-            (0, 1): pools and temperatures grow until the upper 95 % limit of ``tv_bound`` of a
-            discarded pilot meets it or ``max_evals`` is reached; see ``draws.plan.accuracy``.
+            (0, 1). Trial runs with growing pools and temperatures are discarded until the upper
+            95 % limit of their ``tv_bound`` meets it, or ``max_evals`` is reached; see
+            ``draws.plan.accuracy``.
         method: explicit ``rdmc(...)`` composition; None for the automatic choice.
-        known_positions: points that you know (modes, old draws), with a leading axis; they join
-            the pool, and are starts of the pilot.
+        known_positions: points that you know (modes, old draws), with a leading axis; they are
+            added to the pool, and the pilot starts from them, too.
         max_evals: cap on evaluations per output draw, pilot included, for the automatic choice and
             for what a tolerance adds to the pilot and first sizes of a method of your own.
-        num_replicates: independent runs, for honest errors; 4 by default, 2 below 4,000 draws.
+        num_replicates: independent runs, whose scatter checks the errors; 4 by default, 2 below
+            4,000 draws.
         chunk_size: particles that run side by side; changes memory and speed only. By default one
-            ensemble on CPUs, as many as a quarter of the memory holds on accelerators.
+            ensemble on CPUs, and on accelerators the ensembles that a quarter of the memory holds.
         mesh: devices, as a ``jax.sharding.Mesh`` with an axis ``"replicates"`` (independent
-            ensembles) or ``"particles"`` or both; for clusters see `rdmc_jax.devices`.
-        progress: show a line or bar per chunk, and a line for each size that a tolerance makes
-            the run try.
-        checkpoint: path of a folder for what is finished. The same call resumes there, and gives
+            ensembles) or ``"particles"`` or both; for clusters see `rdmc_jax.runs.devices`.
+        progress: whether to show a line or bar per chunk, and a line for each trial of a tolerance.
+        checkpoint: path of a folder for finished parts. The same call resumes there, and gives
             the draws of a run that was never stopped; a call for another run is refused. A density
             is the same if it returns the same, up to rounding, at fixed points around ``position``
             and at up to 256 points of each replicate's pool; these evaluations are not counted.
-            What differs only where the run has no point goes unnoticed. Methods are compared by
-            their `repr`, in which functions are their names: two lambdas look alike.
+            A change only where the run has no point goes unnoticed. Methods are compared by their
+            `repr`, where functions are named only: two lambdas look alike.
 
     Returns:
         `Draws`.
@@ -84,7 +86,8 @@ def sample(
         ValueError: for options out of range.
 
     Not for unimodal, well-scaled posteriors in many dimensions: NUTS is cheaper there. Modes that
-    neither the pilot nor a pool generator meets are missed, and nothing inside can tell.
+    neither the pilot nor any source of the pool finds are missed, and no number of the run shows
+    that.
 
     >>> import jax, jax.numpy as jnp
     >>> draws = sample(jax.random.key(0), lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(1), 2000)
@@ -140,7 +143,7 @@ def sample(
 
 
 def _ladder(plan: Plan, method: Method | None) -> LadderFn:
-    """What grows for a tolerance: the composition given, or the restart of the plan."""
+    """Choose what grows for a tolerance: the composition given, or the restart of the plan."""
     num_ensembles = plan.recipe.num_ensembles
     if method is not None:
         return functools.partial(LevelLadder, method=method, num_ensembles=num_ensembles)
@@ -168,13 +171,14 @@ def paper(
     chunk_size: int | None = None,
     progress: bool = False,
 ) -> Draws:
-    """Reverse diffusion Monte Carlo as published, for comparison and teaching.
+    """Draw samples by reverse diffusion Monte Carlo as published, for comparison and teaching.
 
     Ornstein-Uhlenbeck process on a uniform time grid, exponential integrator ``x ← e^η x +
-    2(e^η - 1) score + √(e^{2η} - 1) ξ``, scores by Tweedie's formula from posterior means, these
-    from the ends of unadjusted Langevin chains that begin at importance-resampled proposals;
-    first points by Langevin on p_T with estimated scores. No pilot: all lengths are those of the
-    user's own coordinates, and the target should be centred with scale 1 or more.
+    2(e^η - 1) score + √(e^{2η} - 1) ξ``. Scores follow from posterior means by Tweedie's formula.
+    Posterior means are averages over the ends of unadjusted Langevin chains, which begin at
+    importance-resampled proposals. The first points come from Langevin on p_T with estimated
+    scores. There is no pilot: all lengths are those of the user's own coordinates, and the target
+    should be centred with scale 1 or more.
 
     Args:
         rng_key: key.
@@ -188,16 +192,16 @@ def paper(
         step_size: inner step τ, in squared units of the position, or a schedule (of optax, say).
         num_importance: proposals per particle and level from which the chains begin.
         num_start_steps: Langevin steps on p_T.
-        start_step_size: their step.
-        start_scale: standard deviation of the points they begin from.
+        start_step_size: step size of these.
+        start_scale: standard deviation of the points at which they begin.
         num_replicates: as in `sample`.
         data: passed to the density if not None.
         chunk_size: as in `sample`.
         progress: as in `sample`.
 
-    Two liberties, neither of which changes a law that the paper states: the chains' starting points
-    are drawn from the proposals by systematic resampling, and chains do not enter points of zero
-    density.
+    Two details differ from the paper; neither changes a law that it states. The chains' starting
+    points are drawn from the proposals by systematic resampling, and chains do not enter points of
+    zero density.
 
     Returns:
         `Draws` without weights: the start has no known density, so log Z, its error and the

@@ -1,4 +1,4 @@
-"""Who saw where the mass is: coverage by the pool's generators, agreement between replicates."""
+"""Which sources of the pool have points where the mass is, and whether replicates agree."""
 
 import itertools
 import warnings
@@ -14,42 +14,41 @@ from ..montecarlo.weights import relative_weights, weight_ess
 from ..types import Array
 
 NUM_JUDGED = 512
-"""Draws that stand for the target."""
-BREADTH = 2.0
-"""Of the kernel around a pool's point, in widths of a mode."""
-NEAR = 1e-3
-"""Share of the kernels at a draw from which on a generator counts as having points there."""
+"""Draws at which sources are compared, and from which cells are made."""
+KERNEL_SCALE = 2.0
+"""Standard deviation of the kernel around a pool's point, in widths of a mode."""
+MIN_KERNEL_SHARE = 1e-3
+"""A source has points near a draw if it has more than this share of the kernels there."""
 NUM_CELLS = (2, 4, 8)
-MAX_GENERATORS = 8
-SMALL = 0.02
-"""Differences of weights that do not matter."""
-FEW = 25.0
-"""Effective draws of a replicate below which parts of them are not compared."""
+"""Numbers of cells by whose weights replicates are compared."""
+MAX_SOURCES = 8
+MIN_CELL_DIFFERENCE = 0.02
+"""Smaller differences between two replicates' weights of a cell are ignored."""
+MIN_REPLICATE_ESS = 25.0
+"""Nothing is compared if a replicate has fewer effective draws."""
 
 
 class Coverage(NamedTuple):
-    """What the generators of the pools saw of the target's mass; of one replicate or averaged."""
+    """Shares of the mass where sources of the pool have no points; averaged over replicates."""
 
-    missed_by_source: (
-        np.ndarray
-    )  # (num_generators,) share of the mass where a generator has no points
-    seen_by_one_source: float  # share of the mass where only one generator has points
+    missed_by_source: np.ndarray  # (num_sources,) share of the mass where a source has no points
+    seen_by_one_source: float  # share of the mass where at most one source has points
 
 
 @jax.jit
 def _shares(u: Array, position: Array, log_weight: Array, source: Array) -> Array:
-    """Share of each generator in the kernels at each draw, shape (num_draws, MAX_GENERATORS).
+    """Share of each source in the kernels at each draw, shape (num_draws, MAX_SOURCES).
 
-    Relative to the nearest points, so that it means the same in all dimensions.
+    The shares at a draw sum to one, so they mean the same in all dimensions.
     """
     is_there = jnp.isfinite(log_weight) & (source >= 0)
 
     def one(x: Array) -> Array:
-        log_kernel = -0.5 * squared_distance(x, position, jnp.asarray(BREADTH, x.dtype))
+        log_kernel = -0.5 * squared_distance(x, position, jnp.asarray(KERNEL_SCALE, x.dtype))
         return jax.nn.softmax(jnp.where(is_there, log_kernel, -jnp.inf))
 
     share = jax.lax.map(one, u, batch_size=64)
-    return jax.ops.segment_sum(share.T, source, num_segments=MAX_GENERATORS).T
+    return jax.ops.segment_sum(share.T, source, num_segments=MAX_SOURCES).T
 
 
 def coverage(
@@ -59,27 +58,27 @@ def coverage(
     pool_log_weight: np.ndarray,
     source: np.ndarray,
 ) -> Coverage:
-    """Share of the mass that each generator of a pool, or one generator only, has points near.
+    """Share of the mass that each source of a pool missed, and that only one source found.
 
-    A mode that one generator alone found may stand beside others that none found: then the
-    generators did not agree, and nothing vouches for the rest.
+    Sources are the searches that made the pool's points. If only one of them found a mode, there
+    may be others that none of them found.
 
     Args:
         position: draws in the pool's coordinates, shape (num_draws, dim).
         weight: their normalised weights.
         pool_position: the pool's points, shape (num_points, dim).
-        pool_log_weight: theirs; points of weight zero count as none.
-        source: which generator made a point, negative for none, shape (num_points,).
+        pool_log_weight: log weights of these points; points of weight zero are ignored.
+        source: number of the source that made a point, negative for none, shape (num_points,).
 
     Returns:
-        `Coverage`; with one generator nothing is compared, and ``seen_by_one_source`` is 0.
+        `Coverage`; with one source nothing is compared, and ``seen_by_one_source`` is 0.
     """
-    num_generators = int(np.max(source)) + 1
-    if num_generators < 2:
+    num_sources = int(np.max(source)) + 1
+    if num_sources < 2:
         return Coverage(np.zeros(1), 0.0)
     u = jnp.asarray(position[comb(weight, NUM_JUDGED)])
-    share = np.asarray(_shares(u, pool_position, pool_log_weight, source))[:, :num_generators]
-    is_near = share > NEAR
+    share = np.asarray(_shares(u, pool_position, pool_log_weight, source))[:, :num_sources]
+    is_near = share > MIN_KERNEL_SHARE
     return Coverage(1 - is_near.mean(axis=0), float(np.mean(is_near.sum(axis=1) <= 1)))
 
 
@@ -98,7 +97,7 @@ def _far_apart(points: np.ndarray, count: int) -> np.ndarray:
 def cells(position: np.ndarray, weight: np.ndarray, num_cells: int) -> np.ndarray:
     """Divide draws into at most ``num_cells`` cells of comparable mass, by k-means.
 
-    Cells are not modes: they are a partition, by which replicates can be compared.
+    Cells are not modes: they are a partition by which replicates are compared.
 
     Args:
         position: draws, shape (num_draws, dim).
@@ -124,12 +123,12 @@ def cells(position: np.ndarray, weight: np.ndarray, num_cells: int) -> np.ndarra
 def part_weights(
     is_in: np.ndarray, log_weight: np.ndarray, replicate: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What each replicate alone says about the weight of each part of the draws.
+    """Estimate the weight of each part of the draws from each replicate alone.
 
     Args:
         is_in: whether a draw belongs to a part, shape (num_draws, num_parts).
-        log_weight: shape (num_draws,).
-        replicate: shape (num_draws,).
+        log_weight: log weights of the draws, shape (num_draws,).
+        replicate: number of the replicate of each draw, shape (num_draws,).
 
     Returns:
         Weights and their standard errors, each (num_replicates, num_parts); nan for a replicate
@@ -148,8 +147,8 @@ def part_weights(
         own = own / np.sum(own)
         shares.append(own @ is_in)
         plain = np.sqrt(own**2 @ (is_in - shares[-1][None, :]) ** 2)
-        # a cell that one replicate does not have seems to have no error there: what all together
-        # say about it has
+        # a replicate without draws in a cell would estimate an error of zero there, so the error
+        # is at least the binomial one of the pooled weight
         size = weight_ess(log_weight[is_own])
         errors.append(np.maximum(plain, np.sqrt(np.maximum(pooled * (1 - pooled), 0.0) / size)))
     return np.stack(shares), np.stack(errors)
@@ -165,22 +164,22 @@ class Disagreement(NamedTuple):
 def disagreement(
     position: np.ndarray, log_weight: np.ndarray, replicate: np.ndarray
 ) -> Disagreement:
-    """Largest difference between replicates' weights of a cell, in its standard errors.
+    """Find the largest difference between two replicates' weights of a cell, in standard errors.
 
     Args:
         position: draws, shape (num_draws, dim).
-        log_weight: shape (num_draws,).
-        replicate: shape (num_draws,).
+        log_weight: log weights of the draws, shape (num_draws,).
+        replicate: number of the replicate of each draw, shape (num_draws,).
 
     Returns:
-        `Disagreement`; differences below `SMALL` are passed over, and nothing is compared if a
-        replicate has fewer than `FEW` effective draws.
+        `Disagreement`. Differences up to `MIN_CELL_DIFFERENCE` are ignored, and nothing is
+        compared if a replicate has fewer than `MIN_REPLICATE_ESS` effective draws.
     """
     w = relative_weights(log_weight)
     labels = np.unique(replicate)
     worst = Disagreement(0.0, (0.0, 0.0))
     sizes = [weight_ess(log_weight[replicate == label]) for label in labels]
-    if min(sizes) < FEW:
+    if min(sizes) < MIN_REPLICATE_ESS:
         return worst
     is_in = np.concatenate(
         [cells(position, w / np.sum(w), k)[:, None] == np.arange(k)[None, :] for k in NUM_CELLS],
@@ -189,7 +188,7 @@ def disagreement(
     shares, errors = part_weights(is_in, log_weight, replicate)
     for (p, error), (q, other) in itertools.combinations(zip(shares, errors, strict=True), 2):
         gap = np.abs(p - q)
-        distance = np.where(gap > SMALL, gap / np.hypot(error, other), 0.0)
+        distance = np.where(gap > MIN_CELL_DIFFERENCE, gap / np.hypot(error, other), 0.0)
         k = int(np.argmax(distance))
         if distance[k] > worst.standard_errors:
             worst = Disagreement(float(distance[k]), (float(p[k]), float(q[k])))

@@ -17,14 +17,17 @@ from .coverage import Coverage
 from .plan import Plan
 
 STATIC = ("plan", "complete", "weighted", "inherited")
+SEEN = "the run saw all modes"
+"""What the bounds assume, in words."""
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Draws:
     """Weighted draws of a target.
 
-    ``logmeanexp(log_weight)`` is ``log Ẑ``. `tv_bound` and `kl_bound` are about the unweighted
-    draws, and about what was seen: a mode that no particle met is in neither.
+    ``logmeanexp(log_weight)`` is ``log Ẑ``. `tv_bound` and `kl_bound` compare the law of an
+    unweighted draw with the target. Both describe only what the run saw: a mode that no particle
+    met is in neither.
     """
 
     position: ArrayTree  # leading axis num_samples
@@ -44,10 +47,10 @@ class Draws:
     largest_logdensity: float
     tv_limit: float = float("nan")  # upper 95 % confidence limits of the two bounds
     kl_limit: float = float("nan")
-    coverage: Coverage | None = None  # by the generators of the pool
-    num_nan_weights: int = 0  # draws whose weight came out as nan; it counts as zero
-    source_ess: float | None = None  # of the weighted draws that these were resampled from
-    inherited: tuple[Finding, ...] = ()  # what was found about those
+    coverage: Coverage | None = None  # of the mass by the sources of the pool
+    num_nan_weights: int = 0  # draws whose weight is nan; it counts as zero
+    source_ess: float | None = None  # ess of the weighted draws that these were resampled from
+    inherited: tuple[Finding, ...] = ()  # findings about those
 
     @property
     def num_samples(self) -> int:
@@ -77,7 +80,7 @@ class Draws:
             level: confidence, in (0, 1).
 
         Returns:
-            Lower and upper end; infinite ends with one replicate, which nothing checks.
+            Lower and upper end; infinite ends with one replicate, whose error nothing checks.
 
         Raises:
             ValueError: for a level out of range.
@@ -92,10 +95,11 @@ class Draws:
     def expectation(self, fn: Callable[[ArrayTree], Any]) -> tuple[Any, Any]:
         """Weighted mean of ``fn(position)`` and its standard error.
 
-        The error is the larger of the delta method's and the scatter between replicates; of
-        resampled draws, what the weights cost before is added. It takes draws of a replicate for
-        independent; of the default method they are spread evenly over the pool's regions, and
-        where ``fn`` is mostly a matter of the region (weights of modes) the error is smaller.
+        The error is the larger of two: the delta method's, and the scatter between replicates. For
+        resampled draws it is enlarged by the noise of the weights that they were resampled by. The
+        delta method treats the draws of a replicate as independent. The default method spreads them
+        evenly over the pool's regions, so the true error is smaller where ``fn`` depends mostly on
+        the region (weights of modes).
 
         Args:
             fn: function of one position; any PyTree of arrays.
@@ -108,7 +112,7 @@ class Draws:
         w = self.weights
         replicate = np.asarray(self.replicate)
         is_known = has_weight(np.asarray(self.log_weight))
-        # resampled draws repeat points: the noise of the weights comes on top of their own
+        # resampled draws have the noise of the weights besides their own
         inflation = 1.0 if self.source_ess is None else 1 + w.size / max(self.source_ess, 1.0)
 
         def estimate(leaf: Array) -> tuple[np.ndarray, np.ndarray]:
@@ -116,7 +120,7 @@ class Draws:
             weight = w.reshape(-1, *([1] * (x.ndim - 1)))
             if not is_known:
                 return np.full(x.shape[1:], np.nan), np.full(x.shape[1:], np.nan)
-            x = np.where(weight > 0, x, 0.0)  # where the target is not, fn need not be a number
+            x = np.where(weight > 0, x, 0.0)  # fn may be nan where the target has no mass
             mean = np.sum(weight * x, axis=0)
             part = weight * (x - mean)
             error2 = np.sum(part**2, axis=0)
@@ -139,12 +143,12 @@ class Draws:
 
         Args:
             rng_key: key.
-            num_samples: number of draws; as many as there are by default. More than the
-                effective sample size repeats points.
+            num_samples: number of draws; by default the number there is. More draws than the
+                effective sample size repeat points.
 
         Returns:
-            `Draws` with equal ``log_weight = log Ẑ``; log Z, the bounds and the findings are still
-            those of the run they came from, and errors of expectations know of its weights.
+            `Draws` with equal ``log_weight = log Ẑ``. Log Z, the bounds and the findings are those
+            of the run, and errors of expectations include the noise of its weights.
         """
         count = self.num_samples if num_samples is None else num_samples
         if count < 1:
@@ -161,22 +165,28 @@ class Draws:
         )
 
     def summary(self) -> str:
-        """A page about the run: log Z, quality of the weights, cost, choices, findings."""
+        """Describe the run on one page: log Z, quality of the weights, cost, choices, findings."""
         num = self.num_samples
         rows = [
             ("draws", f"{num} in {self.plan.num_replicates} replicates"),
             ("log Z", f"{self.log_normalizer:.4f} ± {self.log_normalizer_error:.4f}"),
             ("weight ESS", self._ess_text()),
-            ("Pareto k", f"{pareto_k(np.asarray(self.log_weight)):.2f}"),
-            ("TV bound", f"{self.tv_bound:.3f} of an unweighted draw's law, given what was seen"),
-            ("95 % limits", f"TV {self.tv_limit:.3f}, KL {self.kl_limit:.3f} nats"),
-            ("KL bound", f"{self.kl_bound:.3f} nats, likewise"),
+            (
+                "Pareto k",
+                f"{pareto_k(np.asarray(self.log_weight)):.2f}, tail of the weights (good to 0.7)",
+            ),
+            (
+                "TV bound",
+                f"{self.tv_bound:.3f} between an unweighted draw and the target, if {SEEN}",
+            ),
+            ("KL bound", f"{self.kl_bound:.3f} nats between them, if {SEEN}"),
+            ("95 % limits", f"TV at most {self.tv_limit:.3f}, KL at most {self.kl_limit:.3f} nats"),
             (
                 "evaluations",
                 f"{self.evals_per_sample:.0f} per draw ({self.num_evals.gradient:,} gradients, "
                 f"{self.num_evals.logdensity:,} densities, pilot included)",
             ),
-            ("non-finite", f"{self.num_nonfinite:,} density values, counted as zero density"),
+            ("non-finite", f"{self.num_nonfinite:,} density values; they count as zero density"),
             ("seconds", f"{self.seconds:.1f}, compilation included"),
             ("plan", self.plan.reason),
         ]
@@ -198,7 +208,7 @@ class Draws:
         return f"{self.ess:.0f} of {self.num_samples}"
 
     def findings(self) -> list[Finding]:
-        """What looks wrong with the run, without warning about it."""
+        """List what looks wrong with the run, without warning about it."""
         from .findings import findings
 
         return findings(self)
@@ -220,7 +230,7 @@ class Draws:
 
 jax.tree_util.register_dataclass(
     Draws,
-    # numbers are data: as metadata, runs would never be alike, and nan not even like itself
+    # numbers are data: as metadata they would make every run a type of its own, and nan ≠ nan
     data_fields=[field.name for field in dataclasses.fields(Draws) if field.name not in STATIC],
     meta_fields=list(STATIC),
 )

@@ -1,4 +1,4 @@
-"""What can look wrong with a run: each finding has a code, numbers and a remedy."""
+"""What may be wrong with a run: each finding has a code, numbers and a remedy."""
 
 from typing import TYPE_CHECKING
 
@@ -14,25 +14,30 @@ if TYPE_CHECKING:
 
 
 LOW_ESS = 100.0
+"""Effective draws below which R103 is reported."""
 LOW_ESS_SHARE = 0.05
+"""Effective draws over draws below which R103 is reported."""
 COARSE_LOGDENSITY = 1e5
+"""Absolute log density above which single precision is too coarse (R108)."""
 NONFINITE_SHARE = 0.01
-"""Of the evaluations that made the draws: the pilot looks far outside, where a healthy density may
-overflow. What it met is counted and shown, too."""
-LONELY_SHARE = 0.05
-TOO_SMALL = 1.5
-"""Limit of the bound over what the pilot predicted."""
-DISAGREEING = 5.0
-"""Standard errors; several parts and pairs of replicates are compared."""
+"""Share of the evaluations that made the draws (R107). Those of the pilot do not count: it looks
+far outside, where a healthy density may overflow. Message and `Draws.summary` show them too."""
+ONE_SOURCE_SHARE = 0.05
+"""Share of the mass that only one source found (R111)."""
+PREDICTION_RATIO = 1.5
+"""Limit of the reported TV bound over the limit that the pilot predicted (R115)."""
+PART_STANDARD_ERRORS = 5.0
+"""Difference between weights of a part, in standard errors (R112). It is this large because several
+parts and pairs of replicates are compared."""
 
 
 def findings(draws: "Draws") -> list[Finding]:
-    """All findings about a run.
+    """List all findings about a run.
 
     Codes: R101 interrupted, R102 no weights, R103 few effective draws, R104 heavy tail of the
     weights, R105 replicates disagree, R106 inner estimates collapsed, R107 non-finite densities,
     R108 single precision too coarse, R109 only one replicate, R110 budget exceeded, R111 mass that
-    one generator of the pool alone met, R112 replicates disagree about where the mass is, R113
+    only one of the searches found, R112 replicates disagree about where the mass is, R113
     weights that are not numbers, R114 tolerance not met, R115 pilot too small, R116
     searches that saw different modes.
 
@@ -43,18 +48,20 @@ def findings(draws: "Draws") -> list[Finding]:
         A list, empty for a healthy run.
     """
     if draws.source_ess is not None:
-        return list(draws.inherited)  # what is true of the run that the draws were resampled from
+        return list(draws.inherited)  # those of the run that the draws were resampled from
     found = _run(draws)
     if not draws.weighted:
-        text = "this method has no path weights: log Z, its error and the bounds are unknown."
-        return [*found, Finding("R102", text + " For weights take rdmc_jax.sample().")]
+        text = "this method has no weights: log Z, its error and the bounds are unknown."
+        return [*found, Finding("R102", text + " For weights call rdmc_jax.sample().")]
     return found + _weights(draws)
 
 
 def _run(draws: "Draws") -> list[Finding]:
     found = []
     if not draws.complete:
-        text = f"the run was interrupted after {draws.num_samples} draws; these are all there are."
+        text = (
+            f"the run was interrupted after {draws.num_samples} draws. The record holds only these."
+        )
         found.append(Finding("R101", text))
     made = draws.info.num_evals
     total = max(int(np.sum(made.logdensity)), int(np.sum(made.gradient)), 1)
@@ -62,17 +69,18 @@ def _run(draws: "Draws") -> list[Finding]:
     if bad > NONFINITE_SHARE * total:
         text = (
             f"the density was nan, +inf or zero at {bad:,} of the {total:,} points "
-            f"({100 * bad / total:.0f} %) that made the draws, and at {draws.num_nonfinite:,} in "
-            "all; they count as zero density. Right for a target with hard edges (a smooth map of "
-            "the support onto all reals samples better); else mend the density."
+            f"({100 * bad / total:.0f} %) that made the draws, and at {draws.num_nonfinite:,} "
+            "points of the whole run. They count as zero density. That is right for a target with "
+            "hard edges, although a smooth map of the support onto all reals samples better. For "
+            "any other target correct the density."
         )
         found.append(Finding("R107", text))
     found += _over_budget(draws)
     is_single = np.asarray(draws.log_weight).dtype == np.float32
     if is_single and draws.largest_logdensity > COARSE_LOGDENSITY:
         text = (
-            f"|log density| reaches {draws.largest_logdensity:.1e}, where single precision "
-            "resolves no better than 0.01. Subtract a constant, or enable double precision "
+            f"|log density| reaches {draws.largest_logdensity:.1e}; single precision rounds such "
+            "values to 0.01 or worse. Subtract a constant, or enable double precision "
             "(jax.config.update('jax_enable_x64', True)) and pass a float64 position."
         )
         found.append(Finding("R108", text))
@@ -80,8 +88,9 @@ def _run(draws: "Draws") -> list[Finding]:
     worst = int(np.nanargmin(ess)) if np.any(np.isfinite(ess)) else -1
     if worst >= 0 and ess[worst] < 2:
         text = (
-            f"score estimates collapsed: median inner ESS {ess[worst]:.1f} at step {worst + 1} "
-            f"of {ess.size} (log-SNR {float(np.asarray(draws.info.log_snr)[worst]):.1f}). "
+            f"score estimates collapsed: median inner ESS {ess[worst]:.1f} (effective inner "
+            f"samples of a particle) at step {worst + 1} of {ess.size} "
+            f"(log-SNR {float(np.asarray(draws.info.log_snr)[worst]):.1f}). "
             "Raise the number of inner samples, or use chains instead of importance sampling."
         )
         found.append(Finding("R106", text))
@@ -90,24 +99,26 @@ def _run(draws: "Draws") -> list[Finding]:
 
 def _over_budget(draws: "Draws") -> list[Finding]:
     asked = draws.plan.max_evals
-    # an interrupted run has spent the pilot of all its draws on some of them
+    # an interrupted run has paid the pilot for draws that it did not make
     if asked is None or not draws.complete or draws.evals_per_sample <= asked:
         return []
     if draws.plan.pool_sources:
-        why = "how many temperatures tempering needs is known only afterwards"
+        why = "the number of temperatures that tempering needs is known only after the run"
         remedy = "Lower max_evals"
     else:
-        why = "it limits what a tolerance adds to the pilot and to the method's first sizes"
+        why = (
+            "max_evals limits only what a tolerance adds to the pilot and the method's first sizes"
+        )
         remedy = "Give the method fewer levels or inner samples"
     text = (
-        f"{draws.evals_per_sample:.0f} evaluations per draw were spent, but at most "
-        f"max_evals={asked:g} asked for: {why}. {remedy}, or ask for more draws."
+        f"{draws.evals_per_sample:.0f} evaluations per draw were spent, more than "
+        f"max_evals={asked:g}: {why}. {remedy}, or ask for more draws."
     )
     return [Finding("R110", text)]
 
 
 def _more_work(draws: "Draws") -> str:
-    """What makes the weights better, as the beginning of a sentence."""
+    """Say what makes the weights better, as the beginning of a sentence."""
     if not draws.plan.pool_sources:
         return "Give the method more temperatures or inner samples"
     if draws.plan.is_capped:
@@ -115,7 +126,7 @@ def _more_work(draws: "Draws") -> str:
     if draws.plan.accuracy is not None:
         is_met = draws.plan.accuracy.predicted <= draws.plan.accuracy.requested
         return "Ask for a smaller tolerance" if is_met else "Ask for more draws"
-    return "Ask for accuracy, such as tolerance=0.1, which makes pool and temperatures grow"
+    return "Ask for accuracy, such as tolerance=0.1, which enlarges the pool and adds temperatures"
 
 
 def _weights(draws: "Draws") -> list[Finding]:
@@ -124,22 +135,22 @@ def _weights(draws: "Draws") -> list[Finding]:
     num, ess = draws.num_samples, draws.ess
     if draws.num_nan_weights:
         text = (
-            f"{draws.num_nan_weights} of {num} weights are nan and count as zero: log Z is too low "
-            "by what they would have held. Look for overflow in the density or the method, or use "
+            f"{draws.num_nan_weights} of {num} weights are nan and count as zero, so log Z is too "
+            "low by their share. Look for overflow in the density or the method, or use "
             "double precision."
         )
         found.append(Finding("R113", text))
     if ess < min(LOW_ESS, 0.5 * num) or ess < LOW_ESS_SHARE * num:
         text = (
             f"the weights have an effective sample size of {ess:.0f} of {num}. "
-            f"{_more_work(draws)}, or give known_positions if you know where modes are."
+            f"{_more_work(draws)}, or pass known_positions if you know where modes are."
         )
         found.append(Finding("R103", text))
     k = pareto_k(log_weight)
     if k > 0.7:
         text = (
-            f"the weights have a heavy tail (Pareto k {k:.2f} > 0.7): log Z and the bounds are "
-            f"likely too low, and their errors too. {_more_work(draws)}."
+            f"the weights have a heavy tail (Pareto k {k:.2f} > 0.7): log Z, the bounds and their "
+            f"errors are probably too low. {_more_work(draws)}."
         )
         found.append(Finding("R104", text))
     found += _tolerance(draws)
@@ -156,19 +167,20 @@ def _tolerance(draws: "Draws") -> list[Finding]:
         if "max_evals" in accuracy.stopped:
             remedy = "Raise max_evals or num_samples, or ask"
         elif "not enough" in accuracy.stopped and draws.tv_bound > accuracy.requested:
-            remedy = "Ask"  # more draws would narrow the limit, down to the bound
+            remedy = "Ask"  # more draws only lower the limit to the bound, which is too high
         usable = "; the weighted draws are usable as they are" if draws.ess >= LOW_ESS else ""
         text = (
-            f"tolerance not met: the TV bound is {draws.tv_bound:.3f} and at most "
-            f"{draws.tv_limit:.3f} with 95 % confidence, but {accuracy.requested:g} was asked for "
-            f"({accuracy.stopped}). {remedy} for less{usable}."
+            f"tolerance not met: {accuracy.requested:g} was asked for, but the upper 95 % "
+            f"confidence limit of the TV bound is {draws.tv_limit:.3f} (its estimate is "
+            f"{draws.tv_bound:.3f}; {accuracy.stopped}). {remedy} for a larger tolerance{usable}."
         )
         found.append(Finding("R114", text))
-    if draws.tv_limit > TOO_SMALL * accuracy.predicted:
+    if draws.tv_limit > PREDICTION_RATIO * accuracy.predicted:
         text = (
-            f"pilot too small: it predicted a TV bound of at most {accuracy.predicted:.3f}, but "
-            f"the reported draws have {draws.tv_limit:.3f}. They met heavy weights that the pilot "
-            "missed, or are few. Ask for more draws or replicates."
+            f"pilot too small: it predicted an upper limit of {accuracy.predicted:.3f} for the TV "
+            f"bound, but the limit from the reported draws is {draws.tv_limit:.3f}. Either they "
+            "met large weights that the pilot missed, or they are few. Ask for more draws or "
+            "replicates."
         )
         found.append(Finding("R115", text))
     return found
@@ -179,16 +191,15 @@ def _searches(draws: "Draws") -> list[Finding]:
     if not exchanged:
         return []
     text = (
-        f"searches saw different modes: {', '.join(exchanged)}. Those points were added to its "
-        "pool, but there may be modes that no search saw. Raise num_replicates, or pass "
-        "known_positions."
+        f"searches saw different modes: {', '.join(exchanged)}. The missing points were added, but "
+        "there may be modes that no search saw. Raise num_replicates, or pass known_positions."
     )
     return [Finding("R116", text)]
 
 
 def _coverage(draws: "Draws") -> list[Finding]:
     seen = draws.coverage
-    if seen is None or seen.seen_by_one_source <= LONELY_SHARE:
+    if seen is None or seen.seen_by_one_source <= ONE_SOURCE_SHARE:
         return []
     names = draws.plan.pool_sources
     parts = [
@@ -228,7 +239,7 @@ def _replicates(draws: "Draws", log_weight: np.ndarray, replicate: np.ndarray) -
         )
         return [Finding("R105", text)]
     found = disagreement(np.asarray(ravel_ensemble(draws.position)), log_weight, replicate)
-    if found.standard_errors > DISAGREEING:
+    if found.standard_errors > PART_STANDARD_ERRORS:
         text = (
             "replicates disagree about where the mass is: one part of the draws has weight "
             f"{found.weights[0]:.3f} in one and {found.weights[1]:.3f} in another, "

@@ -1,4 +1,4 @@
-"""ArviZ: equally weighted draws as an InferenceData or DataTree, for either generation of it."""
+"""ArviZ: equally weighted draws as an InferenceData (ArviZ 0.x) or a DataTree (ArviZ 1.x)."""
 
 import importlib.util
 import json
@@ -15,7 +15,7 @@ from ..types import ArrayTree, PRNGKey
 
 
 def _named(position: ArrayTree) -> dict[str, np.ndarray]:
-    """Leaves by their path in the tree; a bare array is called x."""
+    """Name leaves by their path in the tree; a bare array is called x."""
     leaves = jax.tree_util.tree_leaves_with_path(position)
     return {
         jax.tree_util.keystr(path, simple=True, separator=".") or "x": np.asarray(leaf)
@@ -28,17 +28,18 @@ def to_arviz(
     constrain: Callable[[ArrayTree], ArrayTree] | None = None,
     rng_key: PRNGKey | None = None,
 ) -> Any:
-    """Equally weighted draws for ArviZ: chain = replicate, draw = particle.
+    """Export equally weighted draws to ArviZ: chain = replicate, draw = particle.
 
-    Each replicate is resampled by its weights to the size of the smallest one, and one without any
-    weight is left out. Chains count equally here, where ``draws.expectation`` weighs replicates by
-    their estimates of Z, which is better: ``log_evidence_by_chain`` has these. Diagnostics for
-    Markov chains (R-hat, bulk ESS) mean little for such draws: see ``draws.check()``.
+    Each replicate is resampled by its weights to the size of the smallest one. A replicate without
+    any weight is left out. ArviZ counts chains equally. ``draws.expectation`` weighs replicates by
+    their estimates of Z, which is more accurate; ``log_evidence_by_chain`` has these estimates.
+    Diagnostics for Markov chains (R-hat, bulk ESS) mean little for such draws: see
+    ``draws.check()``.
 
     Args:
-        draws: of a run.
-        constrain: of one position, such as ``from_numpyro(...).constrain``; None for none.
-        rng_key: of the resampling; ``jax.random.key(0)`` by default.
+        draws: draws of a run.
+        constrain: map of one position, such as ``from_numpyro(...).constrain``; None for none.
+        rng_key: key of the resampling; ``jax.random.key(0)`` by default.
 
     Returns:
         ``arviz.InferenceData`` (ArviZ 0.x) or ``xarray.DataTree`` (ArviZ 1.x), with the log weights
@@ -83,13 +84,13 @@ def to_arviz(
 
 
 def _library() -> Any:
-    """ArviZ, or what of its second generation holds data."""
+    """Import ArviZ, or the package of ArviZ 1.x that holds data."""
     found = importlib.util.find_spec("arviz")
     return importlib.import_module("arviz_base" if found is None else "arviz")
 
 
 def _from_groups(library: Any, groups: dict[str, Any], attributes: dict[str, Any]) -> Any:
-    """Either generation: the first took the groups as keywords."""
+    """Make the object of ArviZ 1.x, or of 0.x, which took the groups as keywords."""
     if library.__name__ == "arviz" and int(library.__version__.split(".")[0]) < 1:
         return library.from_dict(**groups, posterior_attrs=attributes)
     made = library.from_dict(groups, attrs={"/": attributes})

@@ -12,6 +12,7 @@ from ..sampling import sample as sample_density
 from ..types import Array, ArrayTree, LogDensityFn, PRNGKey, memoised
 
 CHUNK = 1000
+"""Draws that are constrained at a time."""
 
 
 class NumpyroTarget(NamedTuple):
@@ -42,7 +43,7 @@ class _Dynamic(NamedTuple):
 def _bound(
     model: Callable[..., Any], tree: Any, fixed: tuple[Any, ...], kinds: tuple[type, ...]
 ) -> Any:
-    """Density and constraint that share compiled programs between data sets.
+    """Make a density and a constraint whose compiled programs all data sets share.
 
     The static arguments' types are part of the key: True and 1 are equal, but not the same model.
     """
@@ -99,13 +100,13 @@ def _refuse_discrete(
 def from_numpyro(
     model: Callable[..., Any], rng_key: PRNGKey, *args: Any, model_kwargs: Any = None
 ) -> NumpyroTarget:
-    """Density, example position and constraint of a NumPyro model.
+    """Make the density, the example position and the constraint of a NumPyro model.
 
     Args:
         model: with continuous latent sites only.
         rng_key: for the example position.
-        args: of the model; arrays among them are dynamic, everything else is static.
-        model_kwargs: keyword arguments of the model, likewise.
+        args: arguments of the model; arrays among them are dynamic, everything else is static.
+        model_kwargs: keyword arguments of the model; dynamic and static as ``args``.
 
     Returns:
         `NumpyroTarget`; the same model and static arguments give the same ``logdensity_fn``, so
@@ -149,9 +150,9 @@ def sample(
         model: with continuous latent sites only.
         rng_key: key.
         num_samples: output draws.
-        args: of the model.
+        args: arguments of the model.
         model_kwargs: keyword arguments of the model.
-        options: of `rdmc_jax.sample`.
+        options: options of `rdmc_jax.sample`.
 
     Returns:
         `NumpyroDraws`: constrained draws, deterministic sites included, weights, and the `Draws`,

@@ -1,4 +1,4 @@
-"""What to run when the user names no method: sizes by dimension, budget and one measurement."""
+"""Sizes of the automatic method: by dimension and budget, then by one discarded ensemble."""
 
 import math
 
@@ -70,7 +70,7 @@ DEFAULT_SIZES: tuple[RestartSizes, ...] = (
         num_reweighted=512,
     ),
 )
-"""With a gradient; a step costs two to four times the one before."""
+"""Sizes with a gradient, from small to large; each costs two to four times the one before."""
 GRADIENT_FREE_SIZES: tuple[RestartSizes, ...] = (
     RestartSizes(
         gradient_free_pilot(num_particles=256, num_steps=4),
@@ -94,19 +94,20 @@ GRADIENT_FREE_SIZES: tuple[RestartSizes, ...] = (
         num_reweighted=512,
     ),
 )
-"""Without one: the same restart with random walks."""
+"""Sizes without a gradient, from small to large: the same restart with random walks."""
 MORE_TEMPERATURES = (2, 4, 8)
-"""Factors by which the measured weight ESS may raise the number of temperatures."""
-ENOUGH = 0.5
-"""Share of the draws that their weights' effective sample size should reach."""
-AIMED = 0.6
-"""What a method with more temperatures is chosen for: the measured share is itself noisy."""
+"""Factors on the number of temperatures, if the measured weight ESS is too low."""
+ENOUGH_ESS = 0.5
+"""Weight ESS over draws above which the number of temperatures stays."""
+AIMED_ESS = 0.6
+"""Weight ESS over draws that more temperatures should reach. It is higher than `ENOUGH_ESS` because
+the measured one is noisy."""
 
 
 def ensemble_evals(
     sizes: RestartSizes, num_temperatures: int, num_particles: int = NUM_PARTICLES
 ) -> int:
-    """Evaluations of one ensemble's `annealed_finish`."""
+    """Count the evaluations of one ensemble's `annealed_finish`."""
     looks = num_particles if sizes.has_gradient else 0
     return (num_temperatures + 1) * (num_particles + annealed_finish().num_pilot) + looks
 
@@ -119,11 +120,11 @@ def predicted_evals(
     factor: int = 1,
     num_discarded: int = 1,
 ) -> float:
-    """Evaluations per output sample, pilot and discarded ensembles included.
+    """Predict the evaluations per output sample, pilot and discarded ensembles included.
 
-    Ensembles count whole. Tempering is counted with ten temperatures plus one per two dimensions
-    (twice that for the pilot without gradients), what targets of the test set need; the true count
-    is reported with the draws.
+    An ensemble counts whole, even if only some of its draws are kept. The number of temperatures of
+    tempering is not known before: ten plus one per two dimensions (twice that for the pilot without
+    gradients) are assumed, as targets of the test set need. `Draws` has the true count.
     """
     num_rounds = 10 + dim / 2
     if not isinstance(sizes.pilot, climbing_pilot):
@@ -140,7 +141,7 @@ def predicted_evals(
 
 
 def default_pilot(has_gradient: bool) -> PilotFn:
-    """Before a method of the user's own: it climbs, where there is a slope."""
+    """Pilot for a method of the user's own: it climbs to modes if the density has a gradient."""
     return climbing_pilot() if has_gradient else gradient_free_pilot()
 
 
@@ -152,15 +153,15 @@ def choose_sizes(
     has_gradient: bool = True,
     num_discarded: int = 1,
 ) -> tuple[RestartSizes, str]:
-    """Sizes for a dimension, lowered until they fit the budget.
+    """Choose the sizes for a dimension, or the largest smaller ones that fit the budget.
 
     Args:
-        dim: of the target.
+        dim: dimension of the target.
         num_samples: output draws in total.
         num_replicates: replicates that share them.
-        max_evals: evaluations per output sample, or None.
-        has_gradient: of the density.
-        num_discarded: ensembles that are thrown away to decide the budget.
+        max_evals: cap on evaluations per output sample, or None.
+        has_gradient: whether the density has one.
+        num_discarded: discarded ensembles, which decide the number of temperatures.
 
     Returns:
         The sizes, and the reason in words.
@@ -169,33 +170,34 @@ def choose_sizes(
         ValueError: if even the smallest sizes exceed ``max_evals``.
     """
     if has_gradient:
-        ladder, wanted = DEFAULT_SIZES, 1 if dim <= 2 else 2 if dim <= 16 else 3
+        choices, wanted = DEFAULT_SIZES, 1 if dim <= 2 else 2 if dim <= 16 else 3
     else:
-        ladder, wanted = GRADIENT_FREE_SIZES, 1 if dim <= 2 else 2
+        choices, wanted = GRADIENT_FREE_SIZES, 1 if dim <= 2 else 2
     costs = [
         predicted_evals(sizes, dim, num_samples, num_replicates, num_discarded=num_discarded)
-        for sizes in ladder
+        for sizes in choices
     ]
     fitting = [k for k in range(wanted + 1) if max_evals is None or costs[k] <= max_evals]
     if not fitting:
         raise ValueError(
             f"max_evals={max_evals} evaluations per output sample are too few: the smallest "
-            f"budget for {num_samples} draws in {dim} dimensions needs about "
+            f"sizes for {num_samples} draws in {dim} dimensions need about "
             f"{math.ceil(costs[0])}. Raise max_evals to that, ask for more draws (an ensemble has "
             f"{NUM_PARTICLES} particles however few are kept), or pass a method of your own."
         )
-    sizes = ladder[fitting[-1]]
+    sizes = choices[fitting[-1]]
     why = f"dimension {dim}" if fitting[-1] == wanted else f"max_evals={max_evals}"
-    why += "" if has_gradient else ", and no gradient"
-    names = ", ".join(pool_sources(sizes)[1:])
+    why += "" if has_gradient else " and no gradient"
+    names = pool_sources(sizes)[1:]
     pilot = sizes.pilot
     size = pilot.num_chains if isinstance(pilot, climbing_pilot) else sizes.num_pool
-    draws = (
-        f" and {sizes.num_reweighted} draws of a restart from them" if sizes.num_reweighted else ""
-    )
+    points = f"{size} points of the pilot, {sizes.num_pool} " + ("each of " if names[1:] else "of ")
+    points += " and ".join(names)
+    if sizes.num_reweighted:
+        points += f", and {sizes.num_reweighted} draws of a discarded restart from all of these"
     return sizes, (
-        f"noised-pool restart chosen by {why}: pool of {size} points of the pilot and "
-        f"{sizes.num_pool} each of {names}{draws}, {sizes.num_temperatures} temperatures"
+        f"noised-pool restart with sizes chosen by {why}: {sizes.num_temperatures} temperatures, "
+        f"and a pool of {points}"
     )
 
 
@@ -210,21 +212,21 @@ def plan(
     has_gradient: bool = True,
     has_tolerance: bool = False,
 ) -> Plan:
-    """Static plan of a run.
+    """Make the static plan of a run.
 
     Args:
         dim: number of coordinates of the position.
         num_samples: output draws in total.
-        num_replicates: independent ensembles; 4 by default, 2 below 4,000 draws.
+        num_replicates: independent runs; 4 by default, 2 below 4,000 draws.
         method: explicit composition, or None for the automatic choice.
         max_evals: cap on evaluations per output sample for the automatic choice.
-        pilot: before an explicit method; None to sample in the user's own coordinates.
+        pilot: that comes before an explicit method; None to sample in the user's own coordinates.
         has_gradient: whether the automatic choice may take gradients.
-        has_tolerance: whether an ensemble of each replicate, not of one, will be thrown away.
+        has_tolerance: whether one ensemble of each replicate, not of one only, will be discarded.
 
     Returns:
-        A `Plan`. ``with_more_temperatures`` are the methods that `sample` goes on to if a
-        discarded ensemble shows too few effective draws; `core` runs ``plan.recipe.method``.
+        A `Plan`. ``with_more_temperatures`` are the methods that `sample` chooses from if a
+        discarded ensemble has too few effective draws; `core` always runs ``plan.recipe.method``.
 
     Raises:
         ValueError: for sizes that are not positive, more replicates than draws, or a budget that
@@ -269,26 +271,28 @@ def plan(
 
 
 def more_temperatures(plan: Plan, discarded: EnsembleResult) -> tuple[Method, str]:
-    """The method of the reported run, and the reason in words.
+    """Choose the number of temperatures from one discarded ensemble.
 
-    The log of ``ESS/N`` is minus the variance of the log weights of nearly normal weights, and that
-    falls like one over the number of temperatures; so the first of
-    ``plan.with_more_temperatures`` is taken that should reach `AIMED`, or the last.
+    The reported draws play no part in the choice, so their weights stay unbiased. If log weights
+    are nearly normal, ``log(ESS/N)`` is minus their variance, and the variance falls like one over
+    the number of temperatures. The method is the first of ``plan.with_more_temperatures`` that
+    should reach `AIMED_ESS`, or the last.
 
     Args:
-        plan: ``plan.with_more_temperatures`` have 2, 4, 8 times as many as ``plan.recipe.method``.
+        plan: its ``with_more_temperatures`` have 2, 4, 8 times the temperatures of
+            ``plan.recipe.method``.
         discarded: an ensemble of ``plan.recipe.method``.
 
     Returns:
-        The method, and what to add to the plan's reason.
+        The method of the reported run, and the reason, which is added to the plan's.
     """
     log_weight = np.asarray(discarded.log_weight)
     log_weight = np.where(np.isnan(log_weight), -np.inf, log_weight)
     share = weight_ess(log_weight) / log_weight.size
-    measured = f"weight ESS {share:.2f} of the draws in a discarded ensemble"
-    if share >= ENOUGH or not plan.with_more_temperatures:
+    measured = f"weight ESS over draws {share:.2f} in a discarded ensemble"
+    if share >= ENOUGH_ESS or not plan.with_more_temperatures:
         return plan.recipe.method, measured
-    wanted = math.log(max(share, 1e-6)) / math.log(AIMED)
+    wanted = math.log(max(share, 1e-6)) / math.log(AIMED_ESS)
     fitting = [k for k in range(len(plan.with_more_temperatures)) if 2 ** (k + 1) >= wanted]
     k = fitting[0] if fitting else len(plan.with_more_temperatures) - 1
     return plan.with_more_temperatures[

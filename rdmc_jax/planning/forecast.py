@@ -1,4 +1,4 @@
-"""What a run of `sample` will need, extrapolated from one discarded ensemble."""
+"""Predict what a run of `sample` will need, from one discarded ensemble."""
 
 import math
 from typing import NamedTuple
@@ -13,12 +13,12 @@ from .tolerance import MARGIN, ErrorTerm, cheapest_factors
 
 
 class Measurement(NamedTuple):
-    """Of one paired ensemble; see `restart_sizes.measured`."""
+    """What one paired ensemble shows; see `restart_sizes.measured`."""
 
     tv_bound: float
     tv_limit: float
-    finish_variance: float  # of log w: of the finish, falls like 1/temperatures
-    pool_variance: float  # of log w: the rest, falls like 1/size of the pool
+    finish_variance: float  # part of Var log w from the finish; falls like 1/temperatures
+    pool_variance: float  # part of Var log w from the pool; falls like 1/size of the pool
 
 
 class Prediction(NamedTuple):
@@ -28,7 +28,7 @@ class Prediction(NamedTuple):
     num_temperatures: int
     tv_limit: float
     evals_per_sample: float  # pilots, pools and discarded ensembles included
-    is_met: bool  # the limit, with the margin that `sample` keeps
+    is_met: bool  # whether tv_limit is below the tolerance, with the margin that `sample` keeps
 
 
 class Forecast(NamedTuple):
@@ -41,19 +41,19 @@ class Forecast(NamedTuple):
     scale: np.ndarray  # (dim,) its standard deviation
     second_moment: float  # E‖x‖² about the origin
     second_moment_error: float  # one standard error
-    smoothness: float  # L, largest |eigenvalue| of ∇² log π that was met; nan where not measured
-    convexity: float  # lowest eigenvalue of -∇² log π there
-    num_pool: int  # points of the pool
+    smoothness: float  # L, largest |eigenvalue| of ∇² log π that was found; nan if not measured
+    convexity: float  # lowest eigenvalue of -∇² log π that was found
+    num_pool: int  # points of the first pool
     ess: float  # effective draws of the ensemble's 1,000
     measured: Measurement
     predicted: Prediction
     num_evals: int  # spent on all of this; a Hessian counts as one gradient per coordinate
-    plan: Plan  # that `sample` would start with
+    plan: Plan  # the one that `sample` would start with
 
     def summary(self) -> str:
-        """What is predicted, what was measured, and what `sample` would start with."""
+        """Describe the prediction, the measurement, and what `sample` would start with."""
         now, ahead = self.measured, self.predicted
-        verdict = "predicted" if ahead.is_met else "predicted: more than asked for"
+        verdict = "" if ahead.is_met else ", more than asked for"
         curvature = f"-∇² log π between {self.convexity:.3g} and L = {self.smoothness:.3g}"
         if math.isnan(self.smoothness):
             curvature = "curvature not measured (no gradient, or too many dimensions)"
@@ -64,11 +64,15 @@ class Forecast(NamedTuple):
                 f"pool of {ahead.num_pool:,} points, {ahead.num_temperatures} temperatures, "
                 f"{ahead.evals_per_sample:,.0f} evaluations per draw",
             ),
-            ("TV limit", f"{ahead.tv_limit:.3f} {verdict}; {now.tv_limit:.3f} now"),
+            (
+                "TV limit",
+                f"{ahead.tv_limit:.3f} predicted (95 % confidence){verdict}; "
+                f"{now.tv_limit:.3f} at the first sizes",
+            ),
             (
                 "log w",
-                f"variance {now.finish_variance:.3g} by the finish and {now.pool_variance:.3g} by "
-                f"the pool, ESS {self.ess:.0f} of {NUM_PARTICLES}",
+                f"variance {now.finish_variance:.3g} from the finish and {now.pool_variance:.3g} "
+                f"from the pool, ESS {self.ess:.0f} of {NUM_PARTICLES}, at the first sizes",
             ),
             (
                 "target",
@@ -97,25 +101,26 @@ def predicted(
     num_samples: int,
     max_evals: float | None,
 ) -> Prediction:
-    """The cheapest sizes of the ladder whose predicted limit meets a tolerance, in one step.
+    """Predict the cheapest sizes whose limit meets a tolerance, in one step.
 
-    The limit is about proportional to the deviation of log w, whose variance is
-    ``pool/factor + finish/factor'`` with the factors by which pool and temperatures grow.
+    The limit is about proportional to the standard deviation of log w. The variance of log w is
+    ``pool/factor + finish/factor'`` with the factors by which pool and temperatures grow. Factors
+    are powers of two, as in a run.
 
     Args:
-        measured: at the first sizes.
-        sizes: that `sample` would begin with.
+        measured: what was measured at the first sizes.
+        sizes: the first sizes, with which `sample` would begin.
         tolerance: total variation.
         num_pool: points of the first pool.
         num_prepared: evaluations of one pilot and pool.
-        num_replicates: of the run.
-        num_ensembles: per replicate.
+        num_replicates: replicates of the run.
+        num_ensembles: ensembles of each replicate.
         num_samples: output draws.
         max_evals: cap per output draw, or None.
 
     Returns:
-        `Prediction`; its limit is the measured one where nothing larger is affordable, and nan
-        where too few pairs had weights to tell finish and pool apart.
+        `Prediction`; its limit is the measured one if nothing larger is affordable, and nan if too
+        few pairs have weights to tell finish and pool apart.
 
     >>> from rdmc_jax.planning.defaults import DEFAULT_SIZES
     >>> one = Measurement(0.1, 0.2, 0.02, 0.06)
@@ -139,7 +144,7 @@ def predicted(
     target = MARGIN * tolerance
     if measured.tv_limit > target and variance > 0:
         parts = (
-            # a pool of two ensembles would hardly be larger than the first pool and one
+            # a pool of two ensembles is hardly larger than the first pool with one
             ErrorTerm(
                 measured.pool_variance, 1.0, tuple(k for k in _powers(1, MAX_SIZE) if k != 2)
             ),

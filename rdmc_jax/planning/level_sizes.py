@@ -1,13 +1,16 @@
 """Sizes of a level-by-level method, and how they grow until a pilot meets a tolerance.
 
-Path divergence: what the noise of the estimates adds is measured at each level (`noise_kl`); the
-rest falls with shorter levels between further ends and more temperatures (posteriors that are not
-Gaussian, the start, the finish), or with more chains at once (errors that chains carry from level
-to level, modes that they cannot change, which longer chains do not mend). The noise of level k is
-``A_k/b_k`` for b_k batches; for a given sum the fewest batches are ``b_k ∝ √A_k`` (Lagrange).
+The path divergence has two parts. The first is the noise of the estimates, which is measured at
+each level (`noise_kl`). The noise of level k is ``A_k/b_k`` for b_k batches; for a given sum the
+fewest batches are ``b_k ∝ √A_k`` (Lagrange).
 
-As for the restart, ensembles that decide something are thrown away, and the reported run has the
-frozen sizes and fresh keys.
+The rest has two kinds of causes. Posteriors that are not Gaussian, the start and the finish: their
+errors fall with shorter levels, further ends of the grid, and more temperatures. Errors that chains
+carry from level to level, and modes that they cannot leave: these fall with more chains at once,
+and longer chains do not help.
+
+As for the restart, ensembles that decide something are discarded. The reported run has the sizes
+found and fresh keys.
 """
 
 import dataclasses
@@ -29,26 +32,27 @@ from ..types import Estimator, Method, Process
 from .tolerance import MARGIN, ErrorTerm, RunFn, cheapest_factors, growth, spent_on
 
 WIDENED = 0.5
-"""Log-SNR by which both ends of the grid move out when its levels double."""
+"""Distance in log-SNR by which both ends of the grid move out when its levels double."""
 MAX_BATCHES = 1024
+"""Batches of one level."""
 
 
 class LevelSizes(NamedTuple):
-    """What a planner chooses."""
+    """Sizes of a level-by-level method."""
 
     times: tuple[float, ...]
     num_batches: tuple[int, ...]  # of each level, and of the finish
-    wider: int  # factor of the inner samples of one batch
-    finer: int  # factor of the finish's steps
+    wider: int  # factor on the inner samples of one batch
+    finer: int  # factor on the finish's steps
 
     @property
     def num_levels(self) -> int:
-        """Transitions between the times."""
+        """Number of transitions between the times."""
         return max(len(self.times) - 1, 0)
 
 
 def first_sizes(method: Method) -> LevelSizes:
-    """Those of the method itself."""
+    """Read the sizes of the method itself."""
     times = () if method.levels is None else method.levels.times
     return LevelSizes(times, (1,) * max(len(times), 1), 1, 1)
 
@@ -59,7 +63,7 @@ def has_width(estimator: Estimator) -> bool:
 
 
 def widened(estimator: Estimator, factor: int) -> Estimator:
-    """The estimator with ``factor`` times its inner samples at once, where they are a setting.
+    """Give the estimator ``factor`` times its inner samples at once, if they are a setting.
 
     >>> widened(importance(num_samples=16), 4)
     importance()
@@ -78,7 +82,7 @@ def widened(estimator: Estimator, factor: int) -> Estimator:
 
 
 def resized(method: Method, sizes: LevelSizes) -> Method:
-    """The method with other sizes."""
+    """Give the method other sizes."""
     finish, middle = method.finish, method.levels
     if sizes.finer > 1 and isinstance(finish, annealed_finish):
         count = sizes.finer * finish.num_temperatures
@@ -92,7 +96,7 @@ def resized(method: Method, sizes: LevelSizes) -> Method:
 
 
 def allocate_batches(cost: np.ndarray, allowed: float) -> tuple[int, ...]:
-    """The fewest batches whose noise is allowed: ``b_k = √A_k Σ_j √A_j / allowed``, rounded up.
+    """Find the fewest batches of allowed noise: ``b_k = √A_k Σ_j √A_j / allowed``, rounded up.
 
     Args:
         cost: noise A_k that one batch leaves at each level, shape (num_levels,).
@@ -111,7 +115,7 @@ def allocate_batches(cost: np.ndarray, allowed: float) -> tuple[int, ...]:
 
 
 def with_more_levels(method: Method, now: LevelSizes, factor: int) -> LevelSizes:
-    """Levels, and steps of the finish, ``factor`` for each one now."""
+    """Multiply the levels, and the steps of the finish, by ``factor``."""
     if factor == 1:
         return now
     finer = factor * now.finer if isinstance(method.finish, annealed_finish) else now.finer
@@ -125,13 +129,13 @@ def with_more_levels(method: Method, now: LevelSizes, factor: int) -> LevelSizes
 def with_batches(
     now: LevelSizes, noise: np.ndarray, target: LevelSizes, allowed: float
 ) -> LevelSizes:
-    """Batches for new sizes, so that their noise is what is allowed.
+    """Set the batches of new sizes so that the noise is as large as allowed.
 
     Args:
-        now: sizes of the run that was measured.
+        now: sizes of the trial that was measured.
         noise: its `noise_kl` at each level, shape (num_levels,).
-        target: new sizes, whose batches are still to be set; ``k`` levels for each one now.
-        allowed: sum of the noise.
+        target: new sizes, whose batches are still to be set; ``k`` levels for each level now.
+        allowed: noise that all levels may have together.
 
     Returns:
         ``target`` with batches.
@@ -140,22 +144,22 @@ def with_batches(
         return target
     factor = target.num_levels // now.num_levels
     cost = noise * np.asarray(now.num_batches[:-1]) * (now.wider / target.wider)
-    # half the step has about half the noise for the same number of samples
+    # half the step has about half the noise, with the same number of samples
     return target._replace(num_batches=allocate_batches(np.repeat(cost, factor) / factor, allowed))
 
 
 def refined_grid(
     times: tuple[float, ...], process: Process, factor: int, widened: float = 0.0
 ) -> tuple[float, ...]:
-    """The same grid with ``factor`` levels for each, and further ends.
+    """Divide each level of a grid into ``factor`` levels, and move its ends out.
 
     Args:
-        times: decreasing; new ones lie between them, equally spaced in log-SNR (in time where
-            the end is time 0, whose log-SNR is infinite).
+        times: decreasing; new ones lie between them, equally spaced in log-SNR (in time if the end
+            is time 0, whose log-SNR is infinite).
         process: the noising process.
-        factor: levels for each one of the old grid.
-        widened: log-SNR by which both ends (an end at time 0 cannot) move out; the others move
-            in proportion.
+        factor: new levels for each old one.
+        widened: distance in log-SNR by which both ends move out (an end at time 0 cannot); the
+            times between them move in proportion.
 
     Returns:
         ``factor * (len(times) - 1) + 1`` decreasing times.
@@ -182,19 +186,20 @@ def refined_grid(
 
 
 MAX_GROWTH = 256
-"""Evaluations of an ensemble at most, for each one of the first."""
-WORKING = 0.4
-LEAST_SHARE = 0.05
-"""Of the divergence that the rest is taken to have at least: noise is an estimate."""
+"""Largest factor on the evaluations of the first ensemble."""
+WORKING_POWER = 0.4
+"""Power of its factor by which a change of sizes must lower the rest to be repeated."""
+MIN_REST_SHARE = 0.05
+"""Smallest share of the divergence that is taken for the rest: the noise is only an estimate."""
 
 
 def measured_trial(sizes: LevelSizes, results: list[EnsembleResult], evals: int) -> LevelTrial:
-    """What one ensemble of each replicate shows.
+    """Measure errors and costs from one ensemble of each replicate.
 
     Args:
-        sizes: they ran with.
-        results: one for each replicate.
-        evals: they cost, larger of densities and gradients.
+        sizes: sizes with which they ran.
+        results: one ensemble of each replicate.
+        evals: evaluations that they cost, the larger of densities and gradients.
 
     Returns:
         The record.
@@ -206,8 +211,9 @@ def measured_trial(sizes: LevelSizes, results: list[EnsembleResult], evals: int)
     log_weight = np.concatenate(weights)
     if np.all(np.isnan(log_weight)):
         raise ValueError(
-            "tolerance is judged on path weights, and this method has none. Take a start of known "
-            "density (gaussian) and a transition with one (moment_matched), or leave tolerance out."
+            "tolerance is judged by the weights, and this method has none. Take a start of known "
+            "density (gaussian_start) and a transition with one (moment_matched), or leave "
+            "tolerance out."
         )
     log_weight = np.where(np.isnan(log_weight), -np.inf, log_weight)
     bound = tv_limit(log_weight, np.repeat(np.arange(len(weights)), [w.size for w in weights]))
@@ -229,7 +235,7 @@ def measured_trial(sizes: LevelSizes, results: list[EnsembleResult], evals: int)
         tv_limit=bound.upper,
         kl_bound=total,
         noise_kl=tuple(noise.tolist()),
-        rest=max(total - by_noise, LEAST_SHARE * total),
+        rest=max(total - by_noise, MIN_REST_SHARE * total),
         level_evals=tuple(int(count) for count in each),
         evals=evals,
     )
@@ -239,10 +245,10 @@ Tried = list[tuple[LevelTrial, LevelSizes]]
 
 
 def _mends_by_width(method: Method, tried: Tried) -> bool:
-    """Whether more chains at once, rather than more levels, are to lower the rest.
+    """Whether more chains at once, not more levels, should lower the rest.
 
-    More levels come first. The knob that was turned last is kept while it works: while the rest
-    falls by more than the `WORKING` power of its factor.
+    More levels come first. What grew last grows again as long as it works, that is, while the rest
+    falls by more than its factor to the power `WORKING_POWER`.
     """
     if method.levels is None or tried[-1][1].num_levels < 1:
         return False
@@ -253,7 +259,7 @@ def _mends_by_width(method: Method, tried: Tried) -> bool:
         was_width = after.wider > before.wider
         factor = max(after.wider / before.wider, after.num_levels / before.num_levels)
         if factor > 1:
-            works = new.rest <= old.rest * factor**-WORKING
+            works = new.rest <= old.rest * factor**-WORKING_POWER
             is_width = was_width if works else not was_width
     return is_width
 
@@ -261,21 +267,21 @@ def _mends_by_width(method: Method, tried: Tried) -> bool:
 def next_level_sizes(
     method: Method, tried: Tried, tolerance: float, ahead: float, affordable: float = math.inf
 ) -> LevelSizes | None:
-    """Larger sizes where it is cheapest to come down to what is allowed.
+    """Choose the cheapest larger sizes that should meet the tolerance.
 
-    The bound is about proportional to the root of the path's divergence. Its part by noise falls
-    with the inner samples; the rest is taken to halve when the levels (and steps of the finish) or
-    the chains of each, whichever worked last, double.
+    The bound is about proportional to the square root of the path's divergence. The part from noise
+    falls with the inner samples. The rest is assumed to halve when the levels (and steps of the
+    finish) double, or when the chains of each level double, whichever worked last.
 
     Args:
-        method: the user's.
-        tried: what was measured, the last with the sizes that are to be enlarged.
-        tolerance: requested.
-        ahead: ensembles to run with new sizes for each one measured.
+        method: the user's method.
+        tried: trials so far; the sizes of the last one grow.
+        tolerance: total variation that was asked for.
+        ahead: ensembles to run with the new sizes, for each one measured.
         affordable: evaluations that are left.
 
     Returns:
-        Sizes, or None where the ladder or the budget ends.
+        Sizes, or None if no larger ones exist or fit the budget.
     """
     one, now = tried[-1]
     noise = float(np.sum(one.noise_kl))
@@ -308,16 +314,16 @@ def next_level_sizes(
 
 
 class LevelLadder:
-    """Levels, batches, inner samples and temperatures of a composition; see `tolerance.Ladder`.
+    """Grow levels, batches, inner samples and temperatures; see `tolerance.Ladder`.
 
     Args:
-        prepares: of the replicates.
+        prepares: preparations of the replicates.
         run: runs one ensemble.
-        method: the user's, of the first trial.
-        num_ensembles: of the reported run, per replicate.
+        method: the user's composition, with the sizes of the first trial.
+        num_ensembles: ensembles of each replicate in the reported run.
     """
 
-    exhausted = f"{MAX_GROWTH} times the first evaluations are not enough"
+    exhausted = f"{MAX_GROWTH} times the evaluations of the first trial are not enough"
 
     def __init__(
         self, prepares: list[Preparation], run: RunFn, *, method: Method, num_ensembles: int
@@ -347,14 +353,14 @@ class LevelLadder:
         return next_level_sizes(self._method, self._tried, tolerance, ahead, affordable)
 
     def growth(self, now: LevelSizes, new: LevelSizes) -> str:
-        """What grows, in words."""
+        """Say in words what grows."""
         return growth(
             ("levels", now.num_levels, new.num_levels),
             ("batches", sum(now.num_batches), sum(new.num_batches)),
-            ("samples of a batch, times", now.wider, new.wider),
-            ("steps of the finish, times", now.finer, new.finer),
+            ("factor on the samples of a batch", now.wider, new.wider),
+            ("factor on the steps of the finish", now.finer, new.finer),
         )
 
     def method(self, sizes: LevelSizes) -> Method:
-        """The user's method with other sizes."""
+        """Give the user's method other sizes."""
         return resized(self._method, sizes)

@@ -23,30 +23,33 @@ from ..types import Method, Pool
 from .defaults import ensemble_evals
 from .tolerance import MARGIN, ErrorTerm, RunFn, cheapest_factors, growth, spent_on
 
-LARGEST = 3.0
-"""Of |log(w/Z)| that counts in variances: a few draws of no weight would drown all others."""
+MAX_LOG_WEIGHT = 3.0
+"""Values of |log(w/Z)| are cut here before variances are taken. Otherwise a few draws with almost
+no weight would dominate them."""
 MAX_SIZE = 64
+"""Size of the largest pool, in ensembles."""
 MAX_TEMPERATURES = 1024
-FINISHED = 0.25
-"""Finish variance of log w that draws for a pool may have: four of five still count."""
+MAX_FINISH_VARIANCE = 0.25
+"""Finish variance of log w that is accepted in draws for a pool: four of five still count."""
 
 
 class Sizes(NamedTuple):
-    """Of a restart from a grown pool."""
+    """Sizes of a restart from an enlarged pool."""
 
-    size: int  # of the pool, in ensembles
+    size: int  # size of the pool, in ensembles
     num_temperatures: int
 
 
 def measured(log_weights: list[np.ndarray]) -> tuple[float, float, float, float]:
-    """Bound, its limit, and the two variances of log w, of paired ensembles.
+    """Measure the TV bound, its limit and the two parts of Var log w, from paired ensembles.
 
     Args:
         log_weights: one array (num_particles,) for each replicate, pairs half an array apart.
 
     Returns:
-        tv_bound, its upper limit, finish variance ``½ Var(difference within pairs)``, and the
-        rest of the variance, of ``log(w/Z)`` cut at ±`LARGEST`; infinite without any weight.
+        tv_bound, its upper limit, the part of the variance from the finish, ``½ Var(difference
+        within pairs)``, and the rest. Variances are of ``log(w/Z)`` cut at ±`MAX_LOG_WEIGHT`, and
+        infinite without any weight.
     """
     replicate = np.repeat(np.arange(len(log_weights)), [w.size for w in log_weights])
     joined = np.concatenate(log_weights).astype(np.float64)
@@ -56,8 +59,8 @@ def measured(log_weights: list[np.ndarray]) -> tuple[float, float, float, float]
     bound = tv_limit(joined, replicate, pair=within + joined.size * replicate)
     if not np.any(np.isfinite(joined)):
         return bound.estimate, bound.upper, math.inf, math.inf
-    # a draw without weight counts as a bad one, not as an infinite one: its share is what matters
-    joined = np.clip(joined - log_mean_exp(joined), -LARGEST, LARGEST)
+    # a draw without weight counts as one of small weight: its log weight is cut, too
+    joined = np.clip(joined - log_mean_exp(joined), -MAX_LOG_WEIGHT, MAX_LOG_WEIGHT)
     halves = [np.reshape(joined[replicate == k], (2, -1)) for k in range(len(log_weights))]
     pairs = np.concatenate(halves, axis=1)
     finish = 0.5 * float(np.mean((pairs[0] - pairs[1]) ** 2))
@@ -75,17 +78,24 @@ def next_sizes(
     cost: Callable[[Sizes], float],
     affordable: float = math.inf,
 ) -> Sizes | None:
-    """Larger sizes, where it is cheapest to come down to what is allowed.
+    """Choose the cheapest larger sizes that should meet the tolerance.
 
-    The bound is about proportional to the deviation of log w; its variance falls like one over the
-    number of temperatures, and over the size of the pool. Sizes are powers of two times the first
-    ones, so that each is compiled once.
+    The bound is about proportional to the standard deviation of log w. One part of the variance
+    falls like one over the number of temperatures, the other like one over the size of the pool.
+    Sizes are powers of two times the first ones, so that each is compiled once.
+
+    Args:
+        now: sizes of the last trial.
+        one: the last trial.
+        tolerance: total variation that was asked for.
+        cost: evaluations that new sizes need.
+        affordable: evaluations that are left.
 
     Returns:
-        Sizes, or None where the ladder or the budget ends.
+        Sizes, or None if no larger ones exist or fit the budget.
     """
     allowed = (one.finish_variance + one.pool_variance) * (MARGIN * tolerance / one.tv_limit) ** 2
-    # a pool of one ensemble beside the old one is hardly larger than it
+    # a pool of two ensembles is hardly larger than the first pool with one
     grown = (1, 4) if now.size == 1 else _factors(now.size, MAX_SIZE)
     warmer = _factors(now.num_temperatures, MAX_TEMPERATURES)
     parts = (ErrorTerm(one.pool_variance, 1.0, grown), ErrorTerm(one.finish_variance, 1.0, warmer))
@@ -98,19 +108,19 @@ def next_sizes(
 
 
 def in_pool_coordinates(prepared: Preparation, result: EnsembleResult) -> np.ndarray:
-    """An ensemble's draws as points of the pool, shape (num_particles, dim)."""
+    """Express an ensemble's draws in the pool's coordinates, shape (num_particles, dim)."""
     location, scale = jnp.asarray(prepared.location), jnp.asarray(prepared.scale)
     return np.asarray(to_standard(location, scale, ravel_ensemble(result.position)))
 
 
 class RestartLadder:
-    """Pools and temperatures of the noised-pool restart; see `tolerance.Ladder`.
+    """Grow pools and temperatures of the noised-pool restart; see `tolerance.Ladder`.
 
     Args:
-        prepares: of the replicates; each grows a pool of its own.
+        prepares: preparations of the replicates; each grows a pool of its own.
         run: runs one ensemble.
-        sizes: of the first restart.
-        num_ensembles: of the reported run, per replicate.
+        sizes: sizes of the first restart.
+        num_ensembles: ensembles of each replicate in the reported run.
     """
 
     exhausted = "the largest pool and number of temperatures are not enough"
@@ -130,7 +140,7 @@ class RestartLadder:
 
     @property
     def first(self) -> Sizes:
-        """One ensemble's worth of pool, and the temperatures of the sizes."""
+        """The pool of the pilot, and the temperatures of the first restart."""
         return Sizes(1, self._sizes.num_temperatures)
 
     @property
@@ -139,7 +149,7 @@ class RestartLadder:
         return [result for results in self._drawn for result in results]
 
     def _draw(self, count: int, size: int, num_temperatures: int) -> int:
-        """Run ensembles of each replicate from its present pool; returns their evaluations."""
+        """Run ensembles of each replicate from its present pool, and count their evaluations."""
         method, spent = duplicated_restart(self._sizes, size, num_temperatures), 0
         for replicate, prepared in enumerate(self.prepares):
             for _ in range(count):
@@ -150,16 +160,20 @@ class RestartLadder:
 
     @property
     def _cheapest_enough(self) -> int:
-        """Temperatures of draws for a pool, which needs more draws rather than better ones."""
-        enough = (one.num_temperatures for one, _ in self._tried if one.finish_variance <= FINISHED)
+        """Temperatures of draws for a pool: the fewest that suffice, as it needs many draws."""
+        enough = (
+            one.num_temperatures
+            for one, _ in self._tried
+            if one.finish_variance <= MAX_FINISH_VARIANCE
+        )
         return min(enough, default=self._tried[-1][0].num_temperatures)
 
     def _missing(self, now: Sizes, new: Sizes) -> int:
-        """Ensembles of each replicate that a pool of the new size still needs."""
+        """Count the ensembles of each replicate that a pool of the new size still needs."""
         return max(new.size - len(self._drawn[0]), 0) if new.size > now.size else 0
 
     def trial(self, sizes: Sizes) -> Trial:
-        """Bring pools to the size, run one ensemble of each replicate, and measure it."""
+        """Enlarge the pools to the size, run one ensemble of each replicate, and measure it."""
         spent = 0
         if self._tried and sizes.size > self._tried[-1][1].size:
             now = self._tried[-1][1]
@@ -188,7 +202,7 @@ class RestartLadder:
         return next_sizes(now, one, tolerance, ahead, affordable)
 
     def growth(self, now: Sizes, new: Sizes) -> str:
-        """What grows, in words."""
+        """Say in words what grows."""
         return growth(
             ("ensembles in the pool", now.size, new.size),
             ("temperatures", now.num_temperatures, new.num_temperatures),

@@ -1,15 +1,16 @@
-"""Sizes that are enough by theorem, for the paper's algorithm with exact or Langevin inner draws.
+"""Sizes that a theorem proves sufficient, for the paper's algorithm.
 
-Law of a draw against target, for the Ornstein-Uhlenbeck process, a uniform time grid, the
-exponential step and a start from N(0, I). Girsanov's theorem splits the divergence in three,
+Its inner draws are exact or come from Langevin chains. The law of a draw is compared with the
+target, for the Ornstein-Uhlenbeck process, a uniform time grid, the exponential step and a start
+from N(0, I). Girsanov's theorem splits the divergence in three,
 
     KL(π ‖ law of a draw) ≤ KL(p_T ‖ N(0, I)) + Σ_k ∫ E‖s_t - s_k‖² dt + Σ_k η E‖ŝ_k - s_k‖²,
 
-horizon, steps and estimated scores (s the score of p_t along the reversed path, ŝ its estimate, the
-last two up to the factor that `BOTH` states), and Pinsker's inequality turns ``2 ε²`` nats into a
-total variation of ε. Each part has a third. The constants are derived here, not quoted, one
-inequality a function: the orders of the paper's Theorem 1 are given beside them with all constants
-set to one (`PaperOrders`).
+the errors of horizon, steps and estimated scores. Here s is the score of p_t along the reversed
+path and ŝ its estimate; the last two terms hold up to the factor `BOTH`. Pinsker's inequality turns
+``2 ε²`` nats into a total variation of ε. Each part has a third of them. The constants are derived
+here, not quoted, one inequality a function. The orders of the paper's Theorem 1 are given beside
+them with all constants set to one (`PaperOrders`).
 """
 
 import math
@@ -18,11 +19,11 @@ from typing import NamedTuple
 import numpy as np
 
 MAX_STEP = 0.5
-"""Of the time: the expansion in it below holds up to here."""
+"""Largest time step: the expansion in it below holds up to here."""
 
 
 def horizon(start_error: float, dim: int, second_moment: float) -> float:
-    """Time from which N(0, I) is near enough to the noised target.
+    """Find the time at which N(0, I) is near enough to the noised target.
 
     ``T = ½ log max(2, (M₂ + d/2)/(2 κ))``. Given x_0, p_T is Gaussian, so by convexity
     ``KL(p_T ‖ N(0, I)) ≤ ½ (u M₂ + d (-u - log(1 - u)))`` with ``u = e^{-2T}``, and the bracket is
@@ -43,7 +44,7 @@ def horizon(start_error: float, dim: int, second_moment: float) -> float:
 
 
 def step_size(step_error: float, dim: int, smoothness: float, time: float) -> float:
-    """Length of the time steps.
+    """Find the length of the time steps.
 
     ``η = min(½, κ / (J (1 + 2.5 T)))`` with ``J = d max(L, 1)``. Along the reversed path
     ``ds = -s dt + √2 ∇²log p dB``, so ``E‖s_t - s_k‖² = J_t - (2 e^{-τ} - 1) J_k`` for ``J_t =
@@ -71,7 +72,7 @@ def log_sobolev(
     convexity: float | None = None,
     oscillation: float = 0.0,
 ) -> np.ndarray:
-    """Log-Sobolev constants of the denoising posteriors, as far as they are known.
+    """Bound the log-Sobolev constants of the denoising posteriors, as far as they are known.
 
     ``μ = max(1/s² + m, 0) e^{-B}``, ``s² = e^{2t} - 1``, for ``-log π = f + b`` with ``∇²f ⪰ m I``
     (Bakry-Émery) and ``sup b - inf b ≤ B`` (Holley-Stroock).
@@ -98,7 +99,7 @@ def log_sobolev(
 def log10_langevin_steps(
     accuracy: np.ndarray, dim: int, smoothness: np.ndarray, log_sobolev: np.ndarray
 ) -> np.ndarray:
-    """Steps of unadjusted Langevin that bring a law within ``accuracy`` nats of a posterior.
+    """Count the steps that bring unadjusted Langevin within ``accuracy`` nats of a posterior.
 
     ``h = min(μ/(4 L²), μ κ/(16 d L²))`` and ``log(2 KL₀/κ)/(μ h)`` steps, from ``KL₀ = (d/2)
     log(L/μ)``: the Gaussian of variance 1/L about the mode, if the posterior is μ-strongly
@@ -124,15 +125,15 @@ def log10_langevin_steps(
 
 
 SHARES = 3
-"""Horizon, steps and scores: equal parts of the divergence."""
+"""Number of equal parts of the divergence: horizon, steps and scores."""
 BOTH = 2.0
-"""``‖ŝ_k - s_t‖² ≤ 2 ‖ŝ_k - s_k‖² + 2 ‖s_k - s_t‖²``."""
+"""Factor on the errors of steps and scores: ``‖ŝ_k - s_t‖² ≤ 2 ‖ŝ_k - s_k‖² + 2 ‖s_k - s_t‖²``."""
 MAX_SHOWN = 512
-"""Levels that are evaluated one by one; of longer grids each stands for its neighbours."""
+"""Most levels that are evaluated; on longer grids each of these stands for its neighbours."""
 
 
 class PaperOrders(NamedTuple):
-    """Orders of the paper's Theorem 1 with all constants set to one; promises nothing."""
+    """Orders of the paper's Theorem 1 with all constants set to one; these guarantee nothing."""
 
     horizon: float
     step_size: float
@@ -141,7 +142,7 @@ class PaperOrders(NamedTuple):
 
 
 class TheoryPlan(NamedTuple):
-    """Sizes that are enough by theorem, under the stated assumptions."""
+    """Sizes that a theorem proves sufficient under the stated assumptions."""
 
     tolerance: float
     dim: int
@@ -162,9 +163,9 @@ class TheoryPlan(NamedTuple):
     assumptions: tuple[str, ...]
 
     def summary(self) -> str:
-        """A few lines: sizes, and what they assume."""
+        """List the sizes and what they assume, in a few lines."""
         rows = [
-            f"horizon {self.horizon:.3g} (order in the paper {self.paper.horizon:.3g})",
+            f"horizon {self.horizon:.3g} (the paper's order {self.paper.horizon:.3g})",
         ]
         if self.num_levels:
             known = float(np.sum(self.num_same[self.log_sobolev > 0]))
@@ -198,12 +199,12 @@ def theory_plan(
     convexity: float | None = None,
     oscillation: float = 0.0,
 ) -> TheoryPlan:
-    """Horizon, step, counts and inner accuracy that are enough for a total variation.
+    """Compute the horizon, step, counts and inner accuracy that suffice for a total variation.
 
     The score's error at a level is ``(α²/σ⁴) E‖m̂ - m‖²``. With n independent inner draws from a
     law within KL of the posterior, ``E‖m̂ - m‖² ≤ 2 V/n + 4 KL/μ`` (Talagrand's inequality), and on
-    average over the path ``V ≤ min(d s², M₂)`` whatever the target: so the counts need no
-    log-Sobolev constant, the accuracy of the inner draws does.
+    average over the path ``V ≤ min(d s², M₂)`` for every target. So the counts need no log-Sobolev
+    constant; only the accuracy of the inner draws does.
 
     Args:
         tolerance: ε, total variation between the law of a draw and the target, in (0, 1).
@@ -240,7 +241,7 @@ def theory_plan(
     if math.isnan(smoothness):
         none = np.zeros(0)
         orders = PaperOrders(paper_time, paper_step, none, none)
-        assumptions.append("a smooth log density, of which L is not known: horizon only")
+        assumptions.append("a smooth log density; its L is not known, so only the horizon is given")
         return TheoryPlan(
             tolerance, dim, smoothness, second_moment, failure, time, math.nan, 0,
             none, none, none, none, none, math.nan, math.nan, orders, tuple(assumptions),
@@ -252,7 +253,7 @@ def theory_plan(
     s2 = np.expm1(2 * t)
     alpha2, sigma2 = np.exp(-2 * t), -np.expm1(-2 * t)
     mu = log_sobolev(t, smoothness, convexity=convexity, oscillation=oscillation)
-    # what E‖ŝ - s‖² may be at each level, half of it variance and half of it bias
+    # E‖ŝ - s‖² that is allowed at each level, half of it variance and half of it bias
     allowed = failure * share / (BOTH * time)
     variance = alpha2 / sigma2**2 * np.minimum(dim * s2, second_moment)
     num_inner = np.ceil(4 * variance / allowed)
@@ -287,11 +288,11 @@ def theory_plan(
 
 
 def _levels(num_levels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of the levels shown, from noise to data, and how many each stands for."""
+    """Choose the levels to show, from noise to data, and count how many each stands for."""
     if num_levels <= MAX_SHOWN:
         level = np.arange(num_levels, 0, -1, dtype=np.float64)
         return level, np.ones(num_levels)
-    # levels between two shown ones count with the noisier
+    # a level between two shown ones counts with the noisier one
     level = np.unique(np.floor(np.geomspace(1.0, num_levels, MAX_SHOWN)))
     level[-1] = num_levels
     return level[::-1], np.diff(level, prepend=0.0)[::-1]

@@ -1,9 +1,9 @@
-"""Tolerance in, sizes out: trial runs grow until their certificate meets it.
+"""Find the sizes that meet a tolerance, by trial runs that grow.
 
 Trial runs grow until the upper confidence limit of their error is below the tolerance; they are
 then discarded. The reported run uses the sizes found and fresh keys, so no weight that it reports
-has decided anything (METHOD 5). What grows is the matter of a ladder: `RestartLadder` for the
-automatic method, `LevelLadder` for compositions.
+has decided anything (METHOD 5). A ladder is the sequence of sizes that are tried: `RestartLadder`
+for the automatic method, `LevelLadder` for compositions.
 """
 
 import itertools
@@ -19,10 +19,12 @@ from ..samplers.finishes import annealed_finish
 from ..types import Method
 
 MARGIN = 0.9
-"""Of the tolerance that the pilot's limit must meet: the reported draws have noise of their own."""
+"""Share of the tolerance that the pilot's limit must meet: the reported draws have noise of their
+own."""
 SLACK = 1.3
-"""Where no choice is enough, the cheapest is taken that leaves at most so many times the least: the
-last factor of the dearer part often lowers the sum by little, and a trial more costs less."""
+"""If no choice of factors suffices, the cheapest is taken whose error is at most this many times
+the smallest one. The last factor of the more expensive part often lowers the error little, and one
+more trial costs less."""
 
 RunFn = Callable[[int, int, Preparation, Method], EnsembleResult]
 """``(replicate, number, prepared, method) -> result``: one ensemble that will be discarded."""
@@ -56,17 +58,17 @@ def check_growing(method: Method) -> None:
     """
     if method.levels is None and not isinstance(method.finish, annealed_finish):
         raise ValueError(
-            "tolerance makes levels, inner samples and temperatures more, but this method has "
-            "neither levels nor an annealed finish. Add one of them, or leave tolerance out."
+            "a tolerance is met by more levels, inner samples and temperatures, but this method "
+            "has neither levels nor an annealed_finish. Add one of them, or leave tolerance out."
         )
 
 
 class ErrorTerm(NamedTuple):
     """One part of a path's divergence (or of the variance of log w, about twice that)."""
 
-    value: float  # now
-    power: float  # it falls like ``factor ** -power``
-    factors: tuple[int, ...]  # by which its size may grow in one trial, 1 among them
+    value: float  # at the present sizes
+    power: float  # the value falls like ``factor ** -power``
+    factors: tuple[int, ...]  # by which its size may grow in one trial; 1 is one of them
 
 
 def cheapest_factors(
@@ -75,18 +77,18 @@ def cheapest_factors(
     cost: Callable[[tuple[int, ...]], float],
     affordable: float,
 ) -> tuple[int, ...] | None:
-    """Factors whose predicted sum is allowed at the least cost.
+    """Find the factors of least cost whose predicted error is allowed.
 
     Args:
-        parts: what the error is made of; where a value is infinite, nothing is known, and all
-            parts count alike.
-        allowed: sum that may be left.
-        cost: of a choice of factors, one for each part.
-        affordable: cost at most.
+        parts: terms of the error; if a value is infinite, nothing is known, and all terms count
+            alike.
+        allowed: sum of the terms that may be left.
+        cost: cost of a choice of factors, one for each term.
+        affordable: highest cost.
 
     Returns:
-        The cheapest factors that reach ``allowed``; if none does, the cheapest of those that come
-        about as near as any (`SLACK`); None if nothing larger is affordable.
+        The cheapest factors that reach ``allowed``. If none does, the cheapest of those whose sum
+        is near the smallest (`SLACK`). None if nothing larger is affordable.
 
     >>> parts = (ErrorTerm(0.3, 1.0, (1, 2, 4)), ErrorTerm(0.1, 1.0, (1, 2, 4)))
     >>> cheapest_factors(parts, 0.2, lambda f: 10 * f[0] + f[1], 1000)  # .3/2 + .1/2
@@ -112,12 +114,12 @@ def cheapest_factors(
 
 
 def trial_line(number: int, tv_limit: float, wanted: float, num_evals: int, follows: str) -> str:
-    """What one trial showed, in words.
+    """Say in words what one trial showed.
 
     Args:
-        number: of the trial, from 0.
+        number: number of the trial, from 0.
         tv_limit: upper 95 % confidence limit that it measured.
-        wanted: limit that would end the search.
+        wanted: limit that ends the search.
         num_evals: evaluations so far, pilots included.
         follows: what grows now, or why nothing does.
 
@@ -131,7 +133,7 @@ def trial_line(number: int, tv_limit: float, wanted: float, num_evals: int, foll
 
 
 def growth(*knobs: tuple[str, Any, Any]) -> str:
-    """Which of some sizes change.
+    """Say in words which sizes change.
 
     Args:
         *knobs: name, size now, size next.
@@ -143,7 +145,7 @@ def growth(*knobs: tuple[str, Any, Any]) -> str:
 
 
 class Ladder(Protocol):
-    """Sizes that grow from trial to trial."""
+    """A sequence of sizes, each chosen from the trials before."""
 
     exhausted: str
     """Why there are no larger sizes, in words."""
@@ -164,10 +166,10 @@ class Ladder(Protocol):
         """Run one ensemble of each replicate with these sizes, and measure it."""
 
     def larger(self, tolerance: float, affordable: float) -> Any | None:
-        """Sizes that should meet the tolerance; None where the ladder or the budget ends."""
+        """Sizes that should meet the tolerance; None if no larger ones exist or fit the budget."""
 
     def growth(self, now: Any, new: Any) -> str:
-        """What grows, in words."""
+        """Say in words what grows."""
 
     def method(self, sizes: Any) -> Method:
         """The method of the reported run."""
@@ -176,14 +178,14 @@ class Ladder(Protocol):
 class SearchResult(NamedTuple):
     """What the reported run starts from."""
 
-    prepares: list[Preparation]  # of each replicate, with its grown pool
+    prepares: list[Preparation]  # one for each replicate, with its enlarged pool
     method: Method
     discarded: list[EnsembleResult]
     accuracy: Accuracy
 
 
 def spent_on(result: EnsembleResult) -> int:
-    """Evaluations of one ensemble: the larger of densities and gradients."""
+    """Count the evaluations of one ensemble: the larger of densities and gradients."""
     counts = result.info.num_evals
     return max(int(np.sum(counts.logdensity)), int(np.sum(counts.gradient)))
 
@@ -194,13 +196,13 @@ def search_sizes(
     """Grow sizes until the limit of a discarded trial meets the tolerance.
 
     Args:
-        ladder: what grows, on the preparations of all replicates.
+        ladder: sizes to try, on the preparations of all replicates.
         tolerance: requested total variation.
-        max_total: evaluations at most, all in all; ``inf`` for no cap but the ladder's end.
+        max_total: cap on the evaluations of the whole run; ``inf`` for none.
         tell: called with a line after each trial.
 
     Returns:
-        `SearchResult`: the trial with the lowest limit.
+        `SearchResult` with the sizes of the trial that had the lowest limit.
 
     Raises:
         ValueError: if the method has no path weights.

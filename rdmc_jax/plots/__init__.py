@@ -1,6 +1,7 @@
 """Pictures of draws; matplotlib (the extra ``plot``) is imported when one is made.
 
-Each returns a `matplotlib.figure.Figure`, without pyplot; ``figure.savefig(path)`` writes it.
+Each function returns a `matplotlib.figure.Figure`, made without pyplot;
+``figure.savefig(path)`` writes it.
 """
 
 from .clusters import find_clusters

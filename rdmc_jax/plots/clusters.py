@@ -1,4 +1,4 @@
-"""Clusters of draws: the cells that replicates are compared by, merged without a valley between."""
+"""Clusters of draws: the cells of finding R112, merged where no valley lies between them."""
 
 import itertools
 
@@ -8,21 +8,21 @@ from ..draws.coverage import NUM_CELLS, cells
 from ..montecarlo.weights import relative_weights, weight_ess
 
 NUM_BINS = 12
-"""Along the line between two cells."""
-DEPTH = 0.5
-"""Of a valley, over the lower of the hills beside it."""
-SIGNIFICANT = 3.0
-"""Standard errors of the difference of hill and valley."""
+"""Bins along the line between two cells."""
+MAX_VALLEY_SHARE = 0.5
+"""Height of a valley over the lower of the hills beside it, at most."""
+MIN_STANDARD_ERRORS = 3.0
+"""Difference of hill and valley in its standard errors, at least."""
 
 
 def find_clusters(position: np.ndarray, log_weight: np.ndarray) -> np.ndarray:
     """Number the clusters that weighted draws fall into, the heaviest first.
 
-    At most eight cells of comparable mass by k-means, of which two become one unless the draws,
-    projected on the line between their centers, have a significant valley there.
+    K-means makes at most eight cells of comparable mass. Two cells are merged unless the draws,
+    projected on the line between the cells' centers, have a significant valley there.
 
     Clusters are for pictures: narrow modes beside wide ones and more than eight modes are merged,
-    and curved ones may be cut. Where modes are known, count them by a function of the position.
+    and curved ones may be cut. If modes are known, count them by a function of the position.
 
     Args:
         position: draws, shape (num_draws, dim).
@@ -62,17 +62,19 @@ def _has_valley(x: np.ndarray, count: np.ndarray, is_second: np.ndarray) -> bool
     first = count[~is_second] @ x[~is_second] / totals[0]
     line = count[is_second] @ x[is_second] / totals[1] - first
     along = (x - first) @ line / max(float(line @ line), 1e-300)
-    # a bin and its neighbours: the histogram's own noise is no valley
+    # smoothed over neighbouring bins: the histogram's own noise is no valley
     counts = np.histogram(along, NUM_BINS, (-0.25, 1.25), weights=count)[0]
     counts = np.convolve(counts, [0.25, 0.5, 0.25], "same")
     hill = np.minimum(np.maximum.accumulate(counts), np.maximum.accumulate(counts[::-1])[::-1])
     drop = hill - counts
-    is_deep = (counts < DEPTH * hill) & (drop > SIGNIFICANT * np.sqrt(hill + counts))
+    is_deep = (counts < MAX_VALLEY_SHARE * hill) & (
+        drop > MIN_STANDARD_ERRORS * np.sqrt(hill + counts)
+    )
     return bool(np.any(is_deep))
 
 
 def checked_clusters(clusters: object, position: np.ndarray, log_weight: np.ndarray) -> np.ndarray:
-    """The given labels, or those found if None; labels count from 0.
+    """Check the given labels, or find them if None; labels count from 0.
 
     Raises:
         ValueError: if there is not one whole number for each draw.

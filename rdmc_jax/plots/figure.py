@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREY, BLACK = "#2a6f97", "#d1495b", "#c9ced6", "#22262b"
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8c6d31", "#666666")
-"""Of clusters: those of Okabe and Ito, told apart with any kind of colour vision."""
+"""Colours of clusters, by Okabe and Ito: they differ for every kind of colour vision."""
 
 
 def new_figure(num_rows: int, num_columns: int, size: tuple[float, float]) -> tuple["Figure", Any]:
-    """A figure and its axes, shape (num_rows, num_columns); sizes in inches.
+    """Make a figure and its axes, shape (num_rows, num_columns); sizes in inches.
 
     Raises:
         ImportError: without matplotlib.
@@ -39,12 +39,12 @@ def new_figure(num_rows: int, num_columns: int, size: tuple[float, float]) -> tu
 
 
 def bare(axes: "Axes") -> None:
-    """Without the frame above and to the right."""
+    """Remove the frame above and to the right."""
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def plain_log_ticks(axis: "Axis", low: float, high: float) -> None:
-    """Ticks of a log axis as plain numbers, few enough not to lie on each other."""
+    """Set the ticks of a log axis as plain numbers, few enough not to overlap."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     is_short = high < 300 * low
@@ -54,7 +54,7 @@ def plain_log_ticks(axis: "Axis", low: float, high: float) -> None:
 
 
 def column_names(position: ArrayTree) -> list[str]:
-    """Names of the coordinates of an ensemble, in the order of `border.ravel_ensemble`.
+    """Name the coordinates of an ensemble, in the order of `flat.ravel_ensemble`.
 
     Args:
         position: PyTree with a leading axis of draws.
@@ -75,7 +75,7 @@ def column_names(position: ArrayTree) -> list[str]:
 
 
 def weighted_quantile(values: np.ndarray, weights: np.ndarray, levels: list[float]) -> np.ndarray:
-    """Quantiles of weighted values, column by column.
+    """Compute quantiles of weighted values, column by column.
 
     Args:
         values: shape (num_samples, num_columns).
@@ -96,11 +96,11 @@ def weighted_quantile(values: np.ndarray, weights: np.ndarray, levels: list[floa
 
 
 def marginals(draws: Draws, *, max_columns: int = 4) -> "Figure":
-    """Weighted histograms of the first coordinates.
+    """Plot weighted histograms of the first coordinates.
 
     Args:
         draws: any draws.
-        max_columns: number of coordinates shown at most.
+        max_columns: largest number of coordinates shown.
 
     Returns:
         A figure; ``figure.savefig(path)`` writes it.

@@ -1,4 +1,4 @@
-"""What the inner estimates and chains did, level by level."""
+"""Inner estimates and chains, level by level."""
 
 from typing import TYPE_CHECKING
 
@@ -17,12 +17,13 @@ COLLAPSED = 2.0
 
 
 def level_plot(draws: Draws) -> "Figure":
-    """Effective number of inner samples and acceptance rate of each step, from noise to data.
+    """Plot the effective number of inner samples and the acceptance rate of each step.
 
-    Steps are the levels and, last, the finish; means over the ensembles. Above, the median over
-    the particles and the band down to their 5 % quantile; where the median falls below 2, scores
-    are noise (finding R106). Below, the mean acceptance of the inner chains, and of the
-    finish. The default method has no levels: one step, the finish.
+    Steps are the levels, from noise to data, and last the finish. Values are means over the
+    ensembles. The upper axes show the median over the particles and a band down to their 5 %
+    quantile. If the median is below 2, score estimates are mostly noise (finding R106). The lower
+    axes show the mean acceptance rate of the inner chains, and of the finish. The default method
+    has no levels, so its only step is the finish.
 
     It says nothing about the weights of the draws: see `weight_plot`.
 
@@ -30,7 +31,7 @@ def level_plot(draws: Draws) -> "Figure":
         draws: any draws, with weights or without.
 
     Returns:
-        A figure with two axes over the steps; what a method does not have is said in words.
+        A figure with two axes over the steps; a text says what a method does not have.
 
     Raises:
         ImportError: without matplotlib.
@@ -56,12 +57,12 @@ def level_plot(draws: Draws) -> "Figure":
             frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0)
         )
     else:
-        _absent(upper, "no inner samples: this method estimates no score")
+        _absent(upper, "this method has no inner samples: it estimates no scores")
     if np.any(np.isfinite(rate)):
         lower.plot(steps, rate, color=BLUE, marker=marker, ms=4)
         lower.set_ylim(0, 1.05)
     else:
-        _absent(lower, "no accept or reject step in this method")
+        _absent(lower, "this method has no accept or reject step")
     upper.set(ylabel="inner ESS")
     lower.set(ylabel="acceptance rate", xlabel="step (log-SNR)")
     shown = np.unique(np.linspace(0, ess.size - 1, min(ess.size, 9)).round().astype(int))

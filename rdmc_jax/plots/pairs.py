@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 
 
 AREA = 5.0
-"""Of a point of mean weight, in points squared."""
+"""Area of a point of mean weight, in points squared."""
 MAX_AREA = 60.0
 MAX_POINTS = 4000
+"""Draws that are shown."""
 SHOWN = (0.0005, 0.9995)
 """Quantiles between which the axes run."""
 MASSES = (0.9, 0.5)
-"""Of the truth, inside of its contours."""
+"""Shares of the truth inside its contours."""
 NUM_CELLS = 48
+"""Cells of the histogram of the truth, in each direction."""
 
 
 def pair_plot(
@@ -34,20 +36,21 @@ def pair_plot(
     max_columns: int = 4,
     clusters: np.ndarray | None = None,
 ) -> "Figure":
-    """Scatter plots of pairs of coordinates, with weighted marginals on the diagonal.
+    """Plot pairs of coordinates against each other, with weighted marginals on the diagonal.
 
-    The area of a point is its weight; colours are clusters, found from the draws themselves
-    (`plots.find_clusters`) unless given. Points of zero weight do not show.
+    The area of a point is proportional to its weight. Colours are clusters, found from the draws
+    (`plots.find_clusters`) unless given. Points of zero weight are invisible.
 
-    Not for many dimensions (the first ones are shown; pass draws with the leaves of interest), nor
-    for judging accuracy: a mode that the run missed is missing here too, unless ``truth`` has it.
+    Not for many dimensions: only the first ones are shown; pass draws with the leaves of interest.
+    Not for judging accuracy: a mode that the run missed is missing here too, unless ``truth`` has
+    it.
 
     Args:
         draws: any draws; resampled ones have equal points.
         truth: exact draws, a PyTree like ``draws.position``, with a leading axis of its own; some
-            thousands make smooth contours. Lines hold 50 % and 90 % of them.
-        max_columns: number of coordinates shown at most.
-        clusters: whole numbers, shape (num_samples,).
+            thousands make smooth contours. The lines enclose 50 % and 90 % of them.
+        max_columns: largest number of coordinates shown.
+        clusters: cluster of each draw, whole numbers, shape (num_samples,).
 
     Returns:
         A figure with one row and one column of axes for each coordinate; those above the diagonal
@@ -143,7 +146,7 @@ def _marginal(
 
 
 def _scatter(axes: "Axes", pair: np.ndarray, weight: np.ndarray, label: np.ndarray) -> None:
-    kept = np.arange(0, weight.size, -(-weight.size // MAX_POINTS))  # replicates alike
+    kept = np.arange(0, weight.size, -(-weight.size // MAX_POINTS))  # from all replicates alike
     axes.scatter(
         pair[kept, 0],
         pair[kept, 1],
@@ -158,14 +161,14 @@ def _scatter(axes: "Axes", pair: np.ndarray, weight: np.ndarray, label: np.ndarr
 def _contours(
     axes: "Axes", pair: np.ndarray, across: tuple[float, float], up: tuple[float, float]
 ) -> None:
-    """Lines around the cells of highest density that hold the given shares of the truth."""
+    """Draw lines around the cells of highest density that contain given shares of the truth."""
     x, y = pair.T
     counts, x_edges, y_edges = np.histogram2d(x, y, bins=NUM_CELLS, range=(across, up))
     density = counts
     for axis in (0, 1, 0, 1, 0, 1):
         density = np.apply_along_axis(np.convolve, axis, density, [0.25, 0.5, 0.25], "same")
     order = np.argsort(-density, axis=None)
-    # of what was counted: smoothing moves mass outwards, and lines by it would hold too much
+    # shares are of the raw counts: smoothing moves mass outwards, and lines would enclose too much
     cumulative = np.cumsum(counts.ravel()[order]) / np.sum(counts)
     highest = density.ravel()[order]
     levels = sorted({float(highest[np.searchsorted(cumulative, mass)]) for mass in MASSES})
@@ -207,6 +210,6 @@ def _legend(
     if has_truth:
         handles.append(Line2D([], [], color=BLACK, lw=1.0, label="exact: 50 and 90 %"))
     options: dict[str, Any] = {"loc": "outside lower center", "ncols": 3}
-    if count > 1:  # in the triangle that is empty
+    if count > 1:  # in the empty triangle
         options = {"loc": "upper right", "bbox_to_anchor": (1.0, 1.0 - 0.12 / (count / 4 + 0.5))}
     figure.legend(handles=handles, frameon=False, fontsize=8, **options)

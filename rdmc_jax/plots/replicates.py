@@ -1,4 +1,4 @@
-"""Do the replicates agree: about log Z, and about where the mass is."""
+"""Whether replicates agree about log Z and about where the mass is."""
 
 from typing import TYPE_CHECKING
 
@@ -18,18 +18,19 @@ if TYPE_CHECKING:
 
 
 def replicate_plot(draws: Draws, *, clusters: np.ndarray | None = None) -> "Figure":
-    """The log Z of each replicate, and what each alone says about the weight of the clusters.
+    """Plot log Z and the weights of the clusters, estimated from each replicate alone.
 
-    Left: log Z by replicate with two standard errors of its own weights, the pooled value and its
-    95 % interval (`Draws.log_normalizer_interval`). Right: bars are pooled weights of the clusters
-    (`plots.find_clusters` unless given; of a single one, the cells that finding R112 compares),
-    points those of each replicate with two standard errors.
+    Left: the log Z of each replicate with two standard errors from its own weights, and the pooled
+    value with its 95 % interval (`Draws.log_normalizer_interval`). Right: bars are pooled weights
+    of the clusters, points are weights in each replicate with two standard errors. Clusters are
+    found by `plots.find_clusters` unless given; if there is only one, the cells that finding R112
+    compares are shown.
 
-    Agreement is no proof: what all replicates missed, none of them disagrees about.
+    Agreement is no proof: replicates also agree if all of them missed the same mode.
 
     Args:
-        draws: draws that are not resampled; without weights, the right part alone is shown.
-        clusters: whole numbers, shape (num_samples,).
+        draws: draws that are not resampled; without weights only the right part is shown.
+        clusters: cluster of each draw, whole numbers, shape (num_samples,).
 
     Returns:
         A figure with two axes, or one for draws without weights.
@@ -42,7 +43,7 @@ def replicate_plot(draws: Draws, *, clusters: np.ndarray | None = None) -> "Figu
         check_weights(draws, "replicate_plot")
     log_weight, replicate = np.asarray(draws.log_weight), np.asarray(draws.replicate)
     if not draws.weighted:
-        log_weight = np.zeros_like(log_weight)  # all the same, whatever stands for none
+        log_weight = np.zeros_like(log_weight)  # equal weights
     x = np.asarray(ravel_ensemble(draws.position))
     label = checked_clusters(clusters, x, log_weight)
     name, weight = "cluster", relative_weights(log_weight)
@@ -70,7 +71,7 @@ def _log_normalizer(
     places, is_some = np.arange(labels.size), np.isfinite(values)
     low, high = draws.log_normalizer_interval()
     if np.isfinite(high - low):
-        axes.axhspan(low, high, color=ORANGE, alpha=0.15, lw=0, label="its 95 % interval")
+        axes.axhspan(low, high, color=ORANGE, alpha=0.15, lw=0, label="95 % interval of it")
     axes.axhline(draws.log_normalizer, color=ORANGE, lw=1.6, label="pooled")
     axes.errorbar(
         places[is_some],
@@ -130,5 +131,5 @@ def _parts(
 
 
 def _within_bar(count: int) -> np.ndarray:
-    """Places of the replicates side by side, about the middle of a bar."""
+    """Place the replicates side by side around the middle of a bar."""
     return 0.6 * ((np.arange(count) + 0.5) / count - 0.5)

@@ -1,4 +1,4 @@
-"""The tail of the weights, with the Pareto law that judges it."""
+"""The tail of the weights, with the Pareto law fitted to it."""
 
 from typing import TYPE_CHECKING
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 def weight_plot(draws: Draws) -> "Figure":
-    """Share of the draws whose weight is larger, over the weight, both on log scales.
+    """Plot the share of draws with a larger weight over the weight, both on log scales.
 
     Weights are in units of their mean. The line is the generalised Pareto law fitted to the
-    largest ones: its shape k says how many moments the weights have, finite variance below 0.5;
-    above 0.7 log Z, the bounds and their errors are not to be believed.
+    largest ones. Its shape k says how many moments the weights have: the variance is finite below
+    0.5, and above 0.7 log Z, the bounds and their errors are unreliable.
 
     A mode that no particle met is not in the weights, and a perfect picture does not exclude one.
 
@@ -57,7 +57,7 @@ def weight_plot(draws: Draws) -> "Figure":
 
 
 def excess(tail: Tail, share: np.ndarray) -> np.ndarray:
-    """Excess over the threshold that a share of the tail's weights has; of its fitted law.
+    """Compute the excess over the threshold that a share of the fitted tail exceeds.
 
     >>> excess(Tail(1.0, 2.0, 3.0, 10), np.array([0.5, 0.25])).tolist()
     [2.0, 6.0]
@@ -85,7 +85,7 @@ def check_weights(draws: Draws, name: str) -> None:
         )
     if not np.any(np.asarray(draws.log_weight) > -np.inf):
         raise ValueError(
-            f"{name} needs weights, but all {draws.num_samples} are zero: no draw met any mass. "
+            f"{name} needs weights, but all {draws.num_samples} are zero: no draw found any mass. "
             "See draws.check(); pass known_positions, or raise max_evals."
         )
 

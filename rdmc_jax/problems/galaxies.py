@@ -1,4 +1,4 @@
-"""The galaxy velocities: the textbook trap of label switching, on real data."""
+"""Mixture posteriors with label switching: the galaxy velocities, and a small exact one."""
 
 import math
 from typing import Any
@@ -25,7 +25,7 @@ _KILOMETRES_PER_SECOND = """
 GALAXY_VELOCITIES = frozen([float(value) / 1000.0 for value in _KILOMETRES_PER_SECOND.split()])
 
 
-# (num_components, equal_variances): measured by benchmarks/galaxy_truth.py with standard errors
+# (num_components, equal_variances): measured by benchmarks/truths/galaxy.py with standard errors
 # .001, .001 and .002; Neal's brute force reads -239.76, -226.84 and -226.80.
 LOG_NORMALIZERS = {(2, True): -239.762, (3, True): -226.812, (3, False): -226.793}
 
@@ -89,7 +89,7 @@ def galaxy(num_components: int = 3, equal_variances: bool = True) -> Problem:
         mode_fn=lambda position: ordering(jnp.asarray(position["mean"])),
         mode_weights=frozen(np.full(num_orderings, 1.0 / num_orderings)),
         reference="Chib (1995); Neal (1999); importance sampling "
-        "(benchmarks/galaxy_truth.py); mode weights by symmetry",
+        "(benchmarks/truths/galaxy.py); mode weights by symmetry",
     )
 
 

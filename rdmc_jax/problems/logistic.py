@@ -1,4 +1,4 @@
-"""Bayesian logistic regression on real data: one mode, where other samplers are the bar."""
+"""Bayesian logistic regression on real data: one mode, where other samplers set the standard."""
 
 from importlib import resources
 
@@ -11,7 +11,7 @@ from .problem import Problem, constant, memoised_problem
 INTERCEPT_SCALE = 2.5
 
 
-# measured by benchmarks/logistic_truth.py with standard error .002
+# Measured by benchmarks/truths/logistic.py with standard error .002
 LOG_NORMALIZER = -49.280
 
 
@@ -40,7 +40,7 @@ def logistic() -> Problem:
 
     ``y_i ~ Bernoulli(1 / (1 + exp(-(w · x_i + b))))``, ``w_j ~ N(0, 1)``, ``b ~ N(0, 2.5²)``, on
     the 455 training rows; the position is ``(w, b)``, shape (31,). Unimodal and nearly Gaussian:
-    NUTS and tempered SMC are the bar here. There are no exact draws;
+    NUTS and tempered SMC set the standard here. There are no exact draws;
     ``benchmarks/results/logistic_truth.json`` has means and deviations by long NUTS chains.
 
     >>> from rdmc_jax import problems
@@ -68,5 +68,5 @@ def logistic() -> Problem:
         mode_fn=None,
         mode_weights=None,
         reference="scikit-learn's breast-cancer table; log Z by importance sampling around NUTS "
-        "(benchmarks/logistic_truth.py)",
+        "(benchmarks/truths/logistic.py)",
     )

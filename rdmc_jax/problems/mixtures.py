@@ -336,9 +336,9 @@ def spike_slab(dim: int = 2) -> Problem:
 def separation(distance: float = 8.0) -> Problem:
     """Return three unit-variance Gaussians on a triangle of side ``distance``, in the plane.
 
-    Weights .5, .3, .2 around the origin; the story of the paper is told along ``distance``. The
-    mode of a point is its nearest mean, whose cell is a wedge: the mode weights are Gaussian
-    masses of wedges, exact at every distance.
+    Weights .5, .3, .2 around the origin. As ``distance`` grows the modes separate, which is
+    the paper's subject. The mode of a point is its nearest mean, whose cell is a wedge: the mode
+    weights are Gaussian masses of wedges, exact at every distance.
 
     Args:
         distance: Side of the equilateral triangle of means, in standard deviations.

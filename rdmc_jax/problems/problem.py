@@ -1,4 +1,4 @@
-"""The record that every shipped problem is, and the cache that keeps its functions identical."""
+"""The record of a problem, and the cache that returns the identical record for equal calls."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec

@@ -1,4 +1,4 @@
-"""The folder of a run: finished parts in files that are whole or absent, and what is compared."""
+"""Checkpoints: a run's folder with its finished parts, and the check that it is the same run."""
 
 import contextlib
 import hashlib
@@ -28,25 +28,19 @@ RECORD = "run.json"
 PACKAGES = ("rdmc_jax", "jax")
 CHECKSUM = hashlib.sha256().digest_size
 """Bytes at the end of a part."""
-
-
 NUM_PROBES = 16
-"""Fixed points at which the density of the folder and that of the call are compared."""
-
-
+"""Fixed points at which the call's density is compared with the folder's."""
 MOST_POINTS = 256
-"""Points of each replicate's pool at which they are compared, at most."""
-
-
+"""Most points of each replicate's pool at which they are compared, too."""
 ROUNDING = 16.0
 """Units in the last place by which two machines may differ in the density of one point."""
 
 
 def digest(*values: Any) -> str:
-    """A short hash of what values are: the same in every process.
+    """Hash values in short, to the same text in every process.
 
-    Arrays are their type, shape and bytes, PyTrees their structure and leaves; everything else is
-    its code (`as_code`), in which functions are their names.
+    An array is hashed by its type, shape and bytes, a PyTree by its structure and leaves, and
+    everything else by its code (`as_code`), where functions are named only.
 
     >>> digest({"a": np.zeros(2)}) == digest({"a": np.zeros(2)}) != digest({"a": np.ones(2)})
     True
@@ -62,7 +56,7 @@ def digest(*values: Any) -> str:
             found.update(f"\n{array.dtype}{array.shape}".encode() + array.tobytes())
         else:
             with np.printoptions(threshold=sys.maxsize, floatmode="unique"):
-                # objects that say nothing else say where they lie in memory
+                # the default repr of an object has its address in memory, which always differs
                 found.update(b"\n" + re.sub(" at 0x[0-9a-f]+", "", as_code(text)).encode())
     return found.hexdigest()[:16]
 
@@ -71,15 +65,15 @@ class Part(NamedTuple):
     """Arrays with the record of the run that they belong to."""
 
     record: str
-    origin: str  # what else they were made of, as far as the run itself has decided that
+    origin: str  # hash of what the run itself chose before (method, pool) to make them
     leaves: list[np.ndarray]
 
 
 def write_file(file: Path, content: bytes) -> None:
-    """Write under a temporary name, then rename: readers see all of it or nothing.
+    """Write under a temporary name, then rename: readers see the whole file or none.
 
     Raises:
-        OSError: if the disk is full, say; what was there before is then still there.
+        OSError: for a full disk, for instance; the file that was there before then remains.
     """
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
@@ -95,12 +89,12 @@ def write_file(file: Path, content: bytes) -> None:
 
 
 def _checksum(file: Path, archive: bytes) -> bytes:
-    """Of the file's name too, so that no part is taken for another."""
+    """Checksum of content and file name, so that no part is taken for another."""
     return hashlib.sha256(file.stem.encode() + archive).digest()
 
 
 def write_part(file: Path, part: Part) -> None:
-    """Write arrays with the record of their run, and a checksum after all.
+    """Write arrays with the record of their run, and a checksum at the end.
 
     Raises:
         OSError: as `write_file`.
@@ -112,10 +106,10 @@ def write_part(file: Path, part: Part) -> None:
 
 
 def read_part(file: Path) -> Part:
-    """What `write_part` wrote.
+    """Read what `write_part` wrote.
 
     Raises:
-        ValueError: if the file is damaged; its text goes on from the file's name.
+        ValueError: if the file is damaged; the message continues a sentence that names the file.
 
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "part.npz"
@@ -140,13 +134,13 @@ def read_part(file: Path) -> Part:
 
 
 class Checkpoint(NamedTuple):
-    """Where finished parts go; `nowhere` keeps nothing."""
+    """Functions that load and save finished parts; `nowhere` keeps nothing."""
 
     load: Callable[[str, Any, Callable[[], ArrayTree]], ArrayTree | None]
-    """``(name, origin, shapes)``: the part of a name, if it was made of ``origin``, whose structure
-    the function ``shapes`` returns; else None."""
+    """``(name, origin, shapes)``: the part of this name if it was made from ``origin``, else None.
+    The function ``shapes`` returns its structure."""
     save: Callable[[str, Any, ArrayTree], None]
-    """``(name, origin, part)``; with a `Preparation` goes the density at points of its pool."""
+    """``(name, origin, part)``; with a `Preparation`, also the density at points of its pool."""
 
 
 nowhere = Checkpoint(lambda name, origin, shapes: None, lambda name, origin, part: None)
@@ -155,9 +149,10 @@ nowhere = Checkpoint(lambda name, origin, shapes: None, lambda name, origin, par
 def _compared_density(
     logdensity_fn: LogDensityFn, position: ArrayTree, data: Any
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """The density at up to `MOST_POINTS` flat points, by a small program of its own.
+    """Make a function that evaluates the density at up to `MOST_POINTS` flat points.
 
-    It is made anew in every call; one that was made before would hold the globals of then.
+    It compiles a small program of its own in every call: a program compiled before would contain
+    the global values of that time.
     """
 
     @jax.jit
@@ -172,7 +167,7 @@ def _compared_density(
 
 
 def _probes(position: ArrayTree) -> np.ndarray:
-    """The example position and fixed steps of all sizes from it, flat."""
+    """The example position and points at fixed steps of many sizes from it, flat."""
     center = np.asarray(ravel_pytree(position)[0])
     noise = np.random.default_rng(0).standard_normal((NUM_PROBES, center.shape[0]))
     size = np.append(0.0, 2.0 ** np.arange(-5, NUM_PROBES - 6))  # 1/32 ... 512
@@ -182,7 +177,8 @@ def _probes(position: ArrayTree) -> np.ndarray:
 def _pool_points(prepared: Preparation) -> np.ndarray:
     """Up to `MOST_POINTS` of a pool's points in the user's coordinates, flat.
 
-    A pool lies in the order in which it was made: equal steps could meet one chain only.
+    They are chosen at random: a pool is ordered by chains, and equal steps could meet one chain
+    only.
     """
     pool = prepared.pool
     order = np.random.default_rng(0).permutation(pool.log_weight.shape[0])
@@ -217,7 +213,7 @@ def _changed(was: dict[str, Any], now: dict[str, Any], dtype: Any) -> list[str]:
         a, b = (record["config"].get(name) for record in (was, now))
         if a != b:
             changed.append(name if "sha256" in f"{a} {b}" else f"{name} (was {a}, is {b})")
-    # at another position, or with other data, other values say nothing more
+    # the density is compared only if nothing else changed: other data explain other values
     return changed or _changed_density(was["density"], now["density"], dtype)
 
 
@@ -225,8 +221,8 @@ def _refuse(folder: Path, changed: list[str]) -> None:
     if changed:
         raise ValueError(
             f"checkpoint={str(folder)!r} holds another run: changed since are "
-            f"{', '.join(changed)}. Draws of two runs are never mixed: call with what the run was "
-            "started with, name another folder, or delete this one."
+            f"{', '.join(changed)}. Draws of two runs are never mixed: repeat the call that "
+            "started the run, name another folder, or delete this one."
         )
 
 
@@ -235,7 +231,7 @@ def _warn(text: str) -> None:
 
 
 def _found_record(folder: Path) -> str | None:
-    """The record of the run in the folder: its own file, or the first readable part's copy."""
+    """Read the record of the folder's run: from its own file, or from the first readable part."""
     file = folder / RECORD
     if file.exists():
         try:
@@ -259,27 +255,28 @@ def open_checkpoint(
     data: Any,
     config: dict[str, Any],
 ) -> Checkpoint:
-    """The folder of a run: a new one, or one that the same run was stopped in.
+    """Open the folder of a run: a new one, or one in which the same run was stopped.
 
-    A density is what it returns: it is compared with that of the folder, up to rounding, at fixed
-    points around the example position and, when a replicate's preparation is loaded, at up to 256
-    points of its pool. That sees any change where the run has mass, whatever its source. What
-    differs only where the run has no point goes unnoticed. These evaluations are not part of
-    ``num_evals``. A method is compared by its `repr`, in which functions are their names: two
-    different lambdas look alike, and so do objects whose `repr` does not say their settings.
+    Two densities are the same if they return the same values. The call's density is compared with
+    the folder's, up to rounding, at fixed points around the example position and, when a
+    replicate's preparation is loaded, at up to 256 points of its pool. This detects every change
+    where the run has mass, whatever its cause. A change only where the run has no point goes
+    unnoticed. These evaluations are not part of ``num_evals``. Methods are compared by their
+    `repr`, where functions are named only: two different lambdas look alike, and so do objects
+    whose `repr` does not show their settings.
 
     Args:
-        path: folder; made if it is not there.
-        rng_key: of the run.
+        path: folder; made if it does not exist.
+        rng_key: key of the run.
         logdensity_fn: the density.
         position: example position.
         data: passed to the density if not None.
-        config: everything else that decides about the draws, by name.
+        config: everything else that the draws depend on, by name.
 
     Returns:
-        `Checkpoint`, whose ``load`` refuses another density as this function does. What cannot be
-        written is said in a warning (R120), and the run goes on; parts that are damaged are named
-        in a warning (R121) and made again.
+        `Checkpoint`, whose ``load`` refuses another density as this function does. If a file cannot
+        be written, a warning (R120) says so and the run goes on. Damaged parts are named in a
+        warning (R121) and computed again.
 
     Raises:
         TypeError: if ``path`` is no path.
@@ -290,7 +287,7 @@ def open_checkpoint(
     if jax.process_count() > 1:
         raise ValueError(
             "checkpoint is for runs of one process, but this is one of "
-            f"{jax.process_count()}: they could resume from different parts and then wait for "
+            f"{jax.process_count()}. They could resume from different parts and then wait for "
             "each other for ever. Leave it out."
         )
     folder = Path(path)
@@ -314,7 +311,7 @@ def open_checkpoint(
             if not has_warned:
                 _warn(
                     f"[R120]: the checkpoint {file} could not be written ({error}). The run goes "
-                    "on, and its draws will be complete, but what is not written cannot be "
+                    "on, and its draws will be complete, but parts that are not written cannot be "
                     "resumed. Free some space: later parts are tried again."
                 )
             has_warned = True

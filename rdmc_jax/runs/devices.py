@@ -1,8 +1,8 @@
-"""Many devices, and how much of a run one device holds at a time.
+"""Distribute a run over devices, and choose how much of it one device holds at a time.
 
-A mesh has an axis ``"replicates"``, over which the independent ensembles of a chunk are dealt, or
-an axis ``"particles"``, over which the particles of each ensemble are; or both. XLA partitions the
-program: where an ensemble shares something (a pool, an average, a resampling) it gathers it.
+A mesh has one or both of two axes: ``"replicates"`` distributes the independent ensembles of a
+chunk, ``"particles"`` the particles of each ensemble. XLA partitions the program, and gathers what
+the particles of an ensemble share (a pool, an average, a resampling).
 
 Recipe for a cluster. Run the same script in every process::
 
@@ -13,10 +13,10 @@ Recipe for a cluster. Run the same script in every process::
                          axis_types=(jax.sharding.AxisType.Auto,))
     draws = rdmc_jax.sample(key, logdensity_fn, position, num_samples, mesh=mesh)
 
-Every process gives equal arguments and gets all draws; let process 0 save them. Processes on CPUs
-talk through ``jax.config.update("jax_cpu_collectives_implementation", "gloo")``, set before
-anything else. ``"replicates"`` needs no traffic but the collection of the draws, so take it where
-a replicate has as many ensembles as there are devices, else ``"particles"``.
+Every process passes equal arguments and gets all draws; let process 0 save them. Processes on CPUs
+communicate through ``jax.config.update("jax_cpu_collectives_implementation", "gloo")``, set before
+anything else. ``"replicates"`` needs no communication but the collection of the draws. Take it if a
+replicate has at least one ensemble for each device, else ``"particles"``.
 """
 
 import functools
@@ -33,18 +33,19 @@ from ..types import Array, ArrayTree, LogDensityFn, Pool, PRNGKey, Sampler
 
 PARTICLES, REPLICATES = "particles", "replicates"
 MEMORY_SHARE = 0.25
-"""Of a device's memory that the ensembles side by side may take."""
+"""Share of a device's memory that the ensembles side by side may take."""
 MOST_SIDE_BY_SIDE = 64
-"""An accelerator is busy with fewer than this many ensembles of 1,000 particles."""
+"""Most ensembles side by side: fewer, of 1,000 particles each, keep an accelerator busy."""
 ESTIMATE_FACTOR = 8
-"""An ensemble holds several arrays of the size of one evaluation: states, proposals, moments."""
+"""Memory of an ensemble over that of one evaluation: states, proposals and moments are arrays of
+the same size."""
 
 
 def check_mesh(mesh: Any, num_particles: int) -> None:
-    """Static checks of a mesh.
+    """Check a mesh.
 
     Raises:
-        TypeError: if it is no mesh.
+        TypeError: if it is not a mesh.
         ValueError: for axes of other names or types, or one that does not divide the particles.
     """
     remedy = (
@@ -60,19 +61,19 @@ def check_mesh(mesh: Any, num_particles: int) -> None:
         )
     if any(kind != AxisType.Auto for kind in mesh.axis_types):
         raise ValueError(
-            f"mesh must have axes of type Auto, but has {mesh.axis_types}: jax.make_mesh makes "
-            f"others by default. {remedy}"
+            f"mesh must have axes of type Auto, but has {mesh.axis_types}, the default of "
+            f"jax.make_mesh. {remedy}"
         )
     size = mesh.shape.get(PARTICLES, 1)
     if num_particles % size:
         raise ValueError(
-            f"mesh has {size} devices along 'particles', which do not share {num_particles} "
+            f"mesh has {size} devices along 'particles', which cannot share {num_particles} "
             "particles evenly. Take a divisor, or the axis 'replicates'."
         )
 
 
 def replicated(tree: ArrayTree, mesh: Mesh | None) -> ArrayTree:
-    """Arrays as they are, or with a copy on every device of the mesh."""
+    """Copy arrays to every device of the mesh; without a mesh return them unchanged."""
     if mesh is None:
         return tree
     everywhere = NamedSharding(mesh, PartitionSpec())
@@ -82,26 +83,26 @@ def replicated(tree: ArrayTree, mesh: Mesh | None) -> ArrayTree:
 def _put(leaf: Any, sharding: NamedSharding) -> Array:
     if not isinstance(leaf, jax.Array) or not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jax.device_put(leaf, sharding)
-    # typed keys cannot be put on devices of other processes, but what they are made of can
+    # typed keys cannot be put on devices of other processes, but their words can
     words = jax.device_put(np.asarray(jax.random.key_data(leaf)), sharding)
     return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf))
 
 
 def dealt(rng_keys: PRNGKey, mesh: Mesh | None) -> PRNGKey:
-    """Keys of ensembles, dealt over ``"replicates"``; the last are repeated until they divide."""
+    """Distribute keys of ensembles over ``"replicates"``; the last one fills up the devices."""
     if mesh is None:
         return rng_keys
     size = mesh.shape.get(REPLICATES, 1)
     missing = -rng_keys.shape[0] % size
     if missing:
-        # what is idle otherwise repeats the last ensemble, and is not looked at
+        # devices that would be idle repeat the last ensemble; its copies are not used
         rng_keys = jnp.concatenate([rng_keys, jnp.repeat(rng_keys[-1:], missing)])
     spec = PartitionSpec(REPLICATES if REPLICATES in mesh.axis_names else None)
     return _put(rng_keys, NamedSharding(mesh, spec))
 
 
 def collected(tree: ArrayTree, mesh: Mesh | None) -> ArrayTree:
-    """Inside a program: results on every device, so that every process can read them all."""
+    """Put results on every device, inside a program, so that every process can read them all."""
     if mesh is None:
         return tree
     everywhere = NamedSharding(mesh, PartitionSpec())
@@ -109,14 +110,14 @@ def collected(tree: ArrayTree, mesh: Mesh | None) -> ArrayTree:
 
 
 def vmapped_over(mesh: Mesh | None) -> Any:
-    """`jax.vmap` for the axis of ensembles."""
+    """Return `jax.vmap` for the axis of ensembles."""
     if mesh is None or REPLICATES not in mesh.axis_names:
         return jax.vmap
     return functools.partial(jax.vmap, spmd_axis_name=REPLICATES)
 
 
 def spread(method: Method, mesh: Mesh | None) -> Any:
-    """The method with the particles of its states over ``"particles"``."""
+    """Distribute the particles of a method's states over ``"particles"``."""
     if mesh is None or PARTICLES not in mesh.axis_names:
         return method
     sharding = NamedSharding(mesh, PartitionSpec(PARTICLES))
@@ -169,18 +170,18 @@ def ensemble_bytes(
     num_particles: int,
     has_gradient: bool,
 ) -> int:
-    """Memory that one ensemble needs, from the compiled evaluation of its particles.
+    """Estimate the memory of one ensemble, from the compiled evaluation of its particles.
 
-    Only the density, side by side for all particles, is compiled: seconds at most, where the whole
-    program takes as long as the run's own compilation. What the density needs per point (the rows
-    of its data, say) is what makes programs large; the rest is `ESTIMATE_FACTOR`, and one matrix of
-    particles by particles for what is pooled.
+    Only the density is compiled, side by side for all particles. That takes seconds at most; the
+    whole program takes as long as the run's own compilation. Programs are large because of what the
+    density needs per point (the rows of its data, for instance). `ESTIMATE_FACTOR` stands for the
+    other arrays, and a matrix of particles by particles is added for pooled averages.
 
     Args:
         logdensity_fn: the user's density.
         position: example position, of arrays.
         data: passed to the density if not None.
-        num_particles: of the ensemble.
+        num_particles: particles of the ensemble.
         has_gradient: whether gradients are taken.
 
     Returns:
@@ -190,7 +191,7 @@ def ensemble_bytes(
     points = jax.ShapeDtypeStruct((num_particles, flat.size), flat.dtype)
     lowered = _evaluations.lower(points, logdensity_fn, position, data, has_gradient=has_gradient)
     found = lowered.compile().memory_analysis()
-    # some backends tell nothing
+    # some backends give no analysis
     one = 0 if found is None else found.temp_size_in_bytes + found.output_size_in_bytes
     own = num_particles * (num_particles + flat.size) * flat.dtype.itemsize
     return int(ESTIMATE_FACTOR * one + own)
@@ -205,17 +206,17 @@ def automatic_chunk(
     has_gradient: bool,
     mesh: Mesh | None = None,
 ) -> int:
-    """Particles to run side by side where the user does not say.
+    """Choose how many particles run side by side if the user does not.
 
-    On CPUs one ensemble (of each device along ``"replicates"``): several take as long as one after
-    the other. On accelerators as many as `MEMORY_SHARE` of the memory holds, `MOST_SIDE_BY_SIDE` at
-    most.
+    On CPUs it is one ensemble (on each device along ``"replicates"``): several at once are not
+    faster than one after the other. On accelerators it is what `MEMORY_SHARE` of the memory holds,
+    but at most `MOST_SIDE_BY_SIDE` ensembles.
 
     Args:
         logdensity_fn: as for `ensemble_bytes`, like the next ones.
         position: example position.
         data: data.
-        num_particles: of one ensemble.
+        num_particles: particles of one ensemble.
         has_gradient: whether gradients are taken.
         mesh: devices, or None for the default one.
 

@@ -1,8 +1,8 @@
-"""What one replicate's pool saw and another's did not, and a pool of both for it.
+"""Exchange of pools: a replicate receives the pool that has regions which its own one misses.
 
-Each replicate searches for itself, and a narrow mode inside a wide one is missed now and then.
-Pools are fixed before any draw that is reported, so a pool of both leaves weights as exact as they
-were; where pools agree nothing changes, and replicates have nothing in common.
+Each replicate searches on its own, and a narrow mode inside a wide one is missed now and then.
+Pools are fixed before any draw that is reported, so weights stay exact with the joined pool. If
+pools agree, nothing is exchanged and replicates stay independent.
 """
 
 import jax
@@ -15,31 +15,33 @@ from ..target.flat import from_standard, to_standard
 from ..types import Array
 
 NUM_JUDGED = 512
-"""Members that stand for a pool, by a comb over its weights."""
-NUM_PARTS = 8
-"""Of these, one after the other: users may know a hundred thousand positions."""
+"""Points of a pool around which the other pool is searched, chosen systematically by weight."""
+NUM_BLOCKS = 8
+"""Blocks of these points, one after the other: users may know a hundred thousand positions."""
 NEAREST = (20, 0.04)
-"""Members in the ball around each of them in which those of the other pool are counted: so many, or
-this share of all if that is more."""
-FEW = 0.04
-"""Of these, so few of the other pool are a lack."""
+"""Size of a point's neighbourhood: its nearest points of the same pool, this number or this share
+of all, whichever is more."""
+MISSING_SHARE = 0.04
+"""A neighbourhood is missing from a pool that has at most this fraction of the points there."""
 NUM_COMPARED = 3
-"""Replicates whose pools each looks at: all by default."""
-SMALL = 0.1
-"""Share of a pool's weight whose lack is left to the weights: members come in clumps where chains
-are short, and on thin rings 8 % of the weight lie in clumps where the other pool has few."""
+"""Other replicates whose pools each replicate is compared with: all by default."""
+MIN_MISSING_WEIGHT = 0.1
+"""Share of another pool's weight that must be missing for an exchange. For less the weights
+correct. Points lie in clumps where chains are short: on thin rings 8 % of the weight lie in clumps
+where the other pool has few points."""
 
 
 def missing_share(own: Preparation, other: Preparation) -> float:
-    """Share of the weight of another replicate's pool where the own one has almost no members.
+    """Share of the weight of another replicate's pool where the own pool has almost no points.
 
     Args:
         own: preparation of a replicate.
-        other: of another one.
+        other: preparation of another one.
 
     Returns:
-        Weight of the members of the other pool in whose neighbourhood, the ball that holds the 4 %
-        of that pool (20 members or more) that are nearest, the own pool has 4 % of as many at most.
+        Weight of the points of the other pool whose neighbourhood is missing from the own pool. The
+        neighbourhood is the ball that holds the nearest 4 % of the other pool (20 points or more).
+        It is missing if the own pool has at most 4 % of that number of points in it.
     """
     seen = np.asarray(other.pool.position, np.float64)
     log_weight = np.asarray(other.pool.log_weight, np.float64)
@@ -52,11 +54,11 @@ def missing_share(own: Preparation, other: Preparation) -> float:
         return 0.0
     judged = seen[comb(weight, NUM_JUDGED)]
     num_near = []
-    for some in np.split(judged, NUM_PARTS):
+    for some in np.split(judged, NUM_BLOCKS):
         nearest = np.partition(_squared_distances(some, seen), num_nearest, axis=1)
         radius2 = nearest[:, num_nearest, None]
         num_near.append(np.sum(_squared_distances(some, points) <= radius2, axis=1))
-    return float(np.mean(np.concatenate(num_near) <= FEW * num_nearest))
+    return float(np.mean(np.concatenate(num_near) <= MISSING_SHARE * num_nearest))
 
 
 def _squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -64,16 +66,16 @@ def _squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _inside(own: Preparation, other: Preparation) -> Array:
-    """The members of another pool in the own coordinates."""
+    """Express the points of another pool in the own coordinates."""
     location, scale = jnp.asarray(other.location), jnp.asarray(other.scale)
     x = from_standard(location, scale, jnp.asarray(other.pool.position))
     return to_standard(jnp.asarray(own.location), jnp.asarray(own.scale), x)
 
 
 def joined_pool(own: Preparation, other: Preparation) -> Preparation:
-    """The own preparation with the members of another pool too, each pool with half the weight.
+    """Add the points of another pool to the own one; each pool has half the weight.
 
-    Its evaluations stay the own ones: those of the other pool are counted where they were made.
+    Evaluations of the other pool are not added: they are counted where they were made.
     """
     pool, extra = own.pool, other.pool
     shares = [jax.nn.log_softmax(jnp.asarray(one.log_weight)) for one in (pool, extra)]
@@ -84,19 +86,23 @@ def joined_pool(own: Preparation, other: Preparation) -> Preparation:
 
 
 def exchange_pools(prepares: list[Preparation]) -> tuple[list[Preparation], tuple[str, ...]]:
-    """Each replicate with the pool of that of the next three which saw most of what it lacks.
+    """Add to each pool that misses regions the pool that has most of them.
+
+    Each replicate is compared with the next three (`NUM_COMPARED`).
 
     Args:
-        prepares: of all replicates.
+        prepares: preparations of all replicates.
 
     Returns:
-        Preparations, the same where nothing is missing, and a sentence for each other one.
+        Preparations, unchanged where nothing is missing, and a sentence for each changed one.
     """
     found, said = list(prepares), []
     for k, own in enumerate(prepares):
         others = [(k + 1 + j) % len(prepares) for j in range(min(len(prepares) - 1, NUM_COMPARED))]
-        lack, most = max(((missing_share(own, prepares[j]), j) for j in others), default=(0.0, k))
-        if lack > SMALL:
+        missing, most = max(
+            ((missing_share(own, prepares[j]), j) for j in others), default=(0.0, k)
+        )
+        if missing > MIN_MISSING_WEIGHT:
             found[k] = joined_pool(own, prepares[most])
-            said.append(f"replicate {k} lacked {lack:.0%} of what replicate {most} saw")
+            said.append(f"replicate {k} lacked {missing:.0%} of what replicate {most} saw")
     return found, tuple(said)

@@ -1,4 +1,4 @@
-"""`forecast`: what a run would need, measured on one discarded ensemble."""
+"""`forecast`: predict what a run will need, from one discarded ensemble."""
 
 import functools
 from typing import Any
@@ -22,20 +22,20 @@ from .checkpoint import nowhere
 from .run import bound_programs, check_prepared, prepare_key, trial_key
 
 NUM_POINTS = 64
-"""Draws at which curvature is measured, and segments between them."""
+"""Number of draws at which curvature is measured, and of segments between them."""
 NUM_FRACTIONS = 65
-"""Points of a segment of which the lowest is taken."""
+"""Points of a segment; curvature is measured at the one of lowest density."""
 MAX_DIM = 128
-"""Dimension up to which Hessians are made."""
+"""Largest dimension in which Hessians are computed."""
 
 
 @functools.partial(jax.jit, static_argnames="logdensity_fn")
 def curvatures(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any, points: Array) -> Array:
-    """Eigenvalues of ``-∇² log π`` at points and in the valleys between them.
+    """Compute the eigenvalues of ``-∇² log π`` at points and in the valleys between them.
 
-    Within modes a mixture may be concave; what is not lies between them. So the places are the
-    points, and the point of lowest positive density on each segment from one to the next. Not a
-    bound: elsewhere the density may be more curved.
+    The log density of a mixture may be concave in its modes and convex between them. So eigenvalues
+    are computed at the points, and at the point of lowest positive density on each segment from one
+    to the next. They are not a bound: elsewhere the density may be more curved.
 
     Args:
         logdensity_fn: the user's density.
@@ -44,7 +44,8 @@ def curvatures(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any, poin
         points: flat, shape (num_points, dim).
 
     Returns:
-        Shape (2 num_points, dim), ascending in each row; what is not finite counts as zero.
+        Shape (2 num_points, dim), ascending in each row; Hessian entries that are not finite count
+        as zero.
     """
     density = bind(logdensity_fn, position, data).logdensity_fn
     fractions = jnp.linspace(0.0, 1.0, NUM_FRACTIONS, dtype=points.dtype)[:, None]
@@ -55,7 +56,7 @@ def curvatures(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any, poin
         return along[jnp.argmin(jnp.where(jnp.isfinite(value), value, jnp.inf))]
 
     def spectrum(x: Array) -> Array:
-        # in reverse mode twice, for densities with a derivative of their own have no other
+        # reverse mode twice: densities with a custom derivative may have no other mode
         hessian = jax.jacrev(jax.grad(density))(x)
         return jnp.linalg.eigvalsh(-jnp.where(jnp.isfinite(hessian), hessian, 0.0))
 
@@ -77,13 +78,14 @@ def forecast(
 ) -> Forecast:
     """Predict what a run of `sample` will need for a tolerance, without the run.
 
-    One pilot, one pool and one paired ensemble are made and discarded: those that
-    ``sample(rng_key, ..., tolerance=...)`` would begin with. The variances of their log weights are
-    extrapolated to the tolerance. Their weighted draws also measure what a theorem asks for: with
-    ``theory_plan(found.tolerance, dim=found.dim, smoothness=found.smoothness,
-    second_moment=found.second_moment, convexity=found.convexity)`` of
-    `rdmc_jax.planning.theory` the sizes that are enough for the published algorithm stand beside
-    the prediction (see the notebook on theory and forecast).
+    One pilot, one pool and one paired ensemble are made and discarded. They are those with which
+    ``sample(rng_key, ..., tolerance=...)`` would begin. The variances of their log weights are
+    extrapolated to the tolerance.
+
+    Their weighted draws also measure the constants of a theorem on the published algorithm, which
+    gives sufficient sizes by ``theory_plan(found.tolerance, dim=found.dim,
+    smoothness=found.smoothness, second_moment=found.second_moment, convexity=found.convexity)`` of
+    `rdmc_jax.planning.theory`. The notebook on theory and forecast compares both.
 
     Args:
         rng_key: ``jax.random.key(0)``.
@@ -91,10 +93,10 @@ def forecast(
         position: as in `sample`.
         data: passed to the density if not None.
         tolerance: total variation that the law of an unweighted draw may have from the target.
-        num_samples: output draws of the run that is planned.
+        num_samples: output draws of the run.
         known_positions: as in `sample`.
         max_evals: cap on evaluations per output draw of the run.
-        num_replicates: of the run, as in `sample`.
+        num_replicates: replicates of the run, as in `sample`.
 
     Returns:
         `Forecast`. Its curvature is nan without gradients and above 128 dimensions.
@@ -103,8 +105,8 @@ def forecast(
         TypeError: for a density, position or key of a wrong type or shape.
         ValueError: for options out of range.
 
-    Not a certificate. The numbers hold for what the pilot saw; one ensemble cannot show how pools
-    differ, which is what replicates of a run are for.
+    Not a certificate. The numbers hold for what the pilot saw. One ensemble cannot show how pools
+    differ; the replicates of a run can.
 
     >>> forecast(jax.random.key(0), lambda x: -0.5 * jnp.sum(x**2), jnp.zeros(1), tolerance=2.0)
     Traceback (most recent call last):
@@ -128,7 +130,7 @@ def forecast(
     )
     sizes = plan.sizes
     assert sizes is not None
-    # keys as of the first replicate of a run
+    # the keys are those of the first replicate of a run
     programs = bound_programs(logdensity_fn, position, data, known, mesh=None, store=nowhere)
     prepared = programs.prepare("", prepare_key(key, 0), plan.recipe)
     check_prepared(prepared)
@@ -174,12 +176,12 @@ def forecast(
 
 
 def _moments(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, float]:
-    """Mean, deviation, second moment and its standard error of weighted pairs."""
+    """Estimate mean, standard deviation, second moment and its error from weighted pairs."""
     x, share = x.astype(np.float64), w[:, None] / np.sum(w)
     location = np.sum(share * x, axis=0)
     scale = np.sqrt(np.sum(share * (x - location) ** 2, axis=0))
     squares = np.sum(x**2, axis=1)
     moment = float(np.sum(share[:, 0] * squares))
-    # pairs lie half an array apart; a pair shares its noisy point, so it errs together
+    # pairs lie half an array apart; a pair shares its noisy point, so its errors are correlated
     pairs = np.sum(np.reshape(share[:, 0] * (squares - moment), (2, -1)), axis=0)
     return location, np.where(scale > 0, scale, 1.0), moment, float(np.sqrt(np.sum(pairs**2)))

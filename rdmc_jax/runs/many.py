@@ -1,4 +1,4 @@
-"""Many posteriors of one shape in one compiled program."""
+"""`sample_many`: many posteriors of one shape in one compiled program."""
 
 import dataclasses
 import functools
@@ -28,7 +28,8 @@ from ..types import ArrayTree, Evaluations, Finding, LogDensityFn, Method, PRNGK
 class ManyDraws:
     """Weighted draws of many targets; ``len`` and ``[k]`` are over them.
 
-    Each has one pool, so nothing but its own weights judges its log Z: `sample` has replicates.
+    Each target has only one pool, so the error of its log Z comes from its own weights alone.
+    `sample` has replicates to check it.
     """
 
     position: ArrayTree  # leading axes (num_datasets, num_samples)
@@ -48,7 +49,7 @@ class ManyDraws:
         return jax.tree.map(lambda leaf: leaf[index], self)
 
     def findings(self) -> list[Finding]:
-        """R103, with the data sets whose weights have too few effective draws."""
+        """List R103, with the data sets whose weights have too few effective draws."""
         num = self.log_weight.shape[-1]
         ess = np.atleast_1d(self.ess)
         low = np.flatnonzero((ess < min(LOW_ESS, 0.5 * num)) | (ess < LOW_ESS_SHARE * num))
@@ -109,16 +110,16 @@ def sample_many(
 ) -> ManyDraws:
     """Draw weighted samples of one posterior for each of many data sets of the same shape.
 
-    One program for all: data set k is run with ``fold_in(rng_key, k)``, whatever the chunks. The
-    method is not enriched for data sets that need it, as `sample` does: see
-    `ManyDraws.check`. It takes gradients if the density of any data set has one.
+    All data sets share one program. Data set k is run with key ``fold_in(rng_key, k)``, for all
+    sizes of chunks. Unlike `sample`, it does not add temperatures for data sets that need them: see
+    `ManyDraws.check`. Gradients are taken if the density of any data set has one.
 
     Args:
         rng_key: ``jax.random.key(0)``.
         logdensity_fn: ``logdensity_fn(position, data)`` for one data set.
         position: example position.
         data: PyTree with the data sets along the leading axis of all leaves.
-        num_samples: draws of each data set, rounded up to whole ensembles while running.
+        num_samples: draws of each data set; whole ensembles are run, and the rest is cut off.
         method: explicit composition, or None for the automatic choice.
         max_evals: cap on evaluations per draw for the automatic choice.
         chunk_size: data sets that run side by side: 1 by default on CPUs, 32 on accelerators.
@@ -162,7 +163,7 @@ def sample_many(
     size = min(chunk_size, num)
     parts = []
     for start in range(0, num, size):
-        # the last chunk repeats data sets rather than compile a program of its own
+        # the last chunk repeats data sets, so that it needs no program of its own
         index = np.minimum(np.arange(start, start + size), num - 1)
         keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.asarray(index))
         chunk = jax.tree.map(lambda leaf, index=index: leaf[index], data)

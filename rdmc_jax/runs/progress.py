@@ -1,4 +1,4 @@
-"""Progress of a run: tqdm where it is installed, plain lines elsewhere; numbers never change."""
+"""Show the progress of a run: by tqdm if it is installed, else by lines; draws do not change."""
 
 import importlib.util
 import sys
@@ -12,12 +12,12 @@ from ..montecarlo.weights import log_mean_exp, weight_ess
 
 
 class Report(NamedTuple):
-    """What a run calls as it goes on."""
+    """Functions that a run calls as it goes on."""
 
     ensembles: Callable[[list[tuple[int, Any]]], None]
-    """With all finished ensembles, after each new one."""
+    """Called with all finished ensembles after each new one."""
     trial: Callable[[str], None]
-    """With a line about sizes that were tried for a tolerance."""
+    """Called with a line about sizes that were tried for a tolerance."""
 
 
 def _line(parts: list[tuple[int, Any]]) -> str:
@@ -32,10 +32,10 @@ def _line(parts: list[tuple[int, Any]]) -> str:
 
 @contextmanager
 def reporter(show: bool, total: int) -> Iterator[Report]:
-    """Functions to call after each new ensemble, and while sizes grow for a tolerance.
+    """Make the functions to call after each new ensemble, and while sizes grow for a tolerance.
 
     Args:
-        show: False for silence.
+        show: whether anything is shown.
         total: number of ensembles to come.
     """
     if not show:

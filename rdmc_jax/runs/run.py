@@ -1,4 +1,4 @@
-"""Run a plan on the host: its two compiled programs, replicates in chunks, and the record."""
+"""Run a plan on the host: two compiled programs, replicates in chunks, and the record."""
 
 import dataclasses
 import functools
@@ -48,7 +48,7 @@ def _ensembles(
     method: Method,
     mesh: Mesh | None = None,
 ) -> EnsembleResult:
-    """Several ensembles of one replicate side by side."""
+    """Run several ensembles of one replicate side by side."""
     placed = spread(method, mesh)
     results = vmapped_over(mesh)(
         lambda key: ensemble(key, logdensity_fn, position, data, prepared, method=placed)
@@ -60,9 +60,9 @@ class Programs(NamedTuple):
     """The programs of a run, bound to its density; results are on the host."""
 
     prepare: Callable[[str, PRNGKey, Recipe], Preparation]
-    """``(name, rng_key, recipe)``"""
+    """``(name, rng_key, recipe)``: pilot and pool of one replicate."""
     ensembles: Callable[[list[str], PRNGKey, Preparation, Method], list[EnsembleResult]]
-    """``(names, rng_keys, prepared, method)``: one for each name and key"""
+    """``(names, rng_keys, prepared, method)``: one ensemble for each name and key."""
 
 
 def bound_programs(
@@ -80,13 +80,13 @@ def bound_programs(
         logdensity_fn: the user's density.
         position: example position.
         data: passed to the density if not None.
-        known: points that the user knows, or None.
+        known: points that the user passed, or None.
         mesh: devices, or None for the default one.
         store: where finished parts are looked up and kept, by name.
 
     Returns:
-        `Programs`. A part that is loaded has the bits of the one that was made; so the programs are
-        given arrays of the host in both cases.
+        `Programs`. A part that is loaded equals the computed one bit by bit: programs get arrays of
+        the host in both cases.
     """
     own, dataset, points = replicated((position, data, known), mesh)
 
@@ -110,13 +110,13 @@ def bound_programs(
             found = _ensembles.eval_shape(*arguments, method=method, mesh=mesh)
             return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), found)
 
-        # grown pools and chosen methods follow from other parts, one of which may be made again
+        # enlarged pools and chosen methods follow from other parts, and these may be computed again
         origin = (method, prepared)
         found = [store.load(name, origin, shapes) for name in names]
         have = [part for part in found if part is not None]
         if len(have) == len(names):
             return have
-        # all of them, though some may be there: other sizes would be other programs
+        # all of them, even if some are there: another number would compile another program
         made = jax.device_get(_ensembles(*arguments, method=method, mesh=mesh))
         results = [jax.tree.map(lambda leaf, k=k: leaf[k], made) for k in range(len(names))]
         for name, result in zip(names, results, strict=True):
@@ -127,9 +127,9 @@ def bound_programs(
 
 
 def shares_of(num_samples: int, plan: Plan) -> list[int]:
-    """Draws of each replicate: equal, the last takes the rest of the division.
+    """Divide the draws among replicates: equally, and the last takes the rest of the division.
 
-    Where its ensembles do not hold so many, the last ones take one more each.
+    If its ensembles have too few draws for that, the last replicates take one more each.
     """
     each, rest = divmod(num_samples, plan.num_replicates)
     shares = [each] * plan.num_replicates
@@ -142,7 +142,7 @@ def shares_of(num_samples: int, plan: Plan) -> list[int]:
 def _coverage(
     position: ArrayTree, log_weight: np.ndarray, replicate: np.ndarray, prepares: list[Preparation]
 ) -> Coverage:
-    """Of the generators of the pools, averaged over the replicates that have draws."""
+    """Compute the coverage by the sources of the pools, averaged over replicates with draws."""
     x = ravel_ensemble(position)
     found = []
     for label in np.unique(replicate):
@@ -166,7 +166,7 @@ def assemble(
     complete: bool,
     seconds: float,
 ) -> Draws:
-    """Put the ensembles' results together."""
+    """Join the results of the ensembles to the record of the run."""
     shares = shares_of(num_samples, plan)
     left = list(shares)
     positions, weights, replicates = [], [], []
@@ -231,22 +231,22 @@ def assemble(
 
 
 LadderFn = Callable[[list[Preparation], RunFn], Ladder]
-"""``(prepares, run) -> ladder``: of sizes that grow for a tolerance."""
+"""``(prepares, run) -> ladder``: sizes that grow for a tolerance."""
 
 
 class SizeSearch(NamedTuple):
-    """What a tolerance asks for: sizes that are found on ensembles that are discarded."""
+    """A tolerance, and the sizes that are tried for it on discarded ensembles."""
 
     tolerance: float
     ladder: LadderFn
 
 
 DISCARDED = 2**32 - 1
-"""Folded into the key of the first replicate for the ensemble that decides the budget."""
+"""Number folded into a replicate's key for its discarded ensembles."""
 
 
 def check_prepared(prepared: Preparation) -> None:
-    """Check what a pilot found.
+    """Check that a pilot found points of positive density.
 
     Raises:
         ValueError: if the density was finite nowhere.
@@ -255,13 +255,13 @@ def check_prepared(prepared: Preparation) -> None:
     if low > high:
         raise ValueError(
             "logdensity_fn is not finite anywhere the pilot looked around the example position "
-            f"({int(prepared.pool.num_nonfinite)} values were nan, infinite or -inf). Pass a "
+            f"({int(prepared.pool.num_nonfinite)} values were nan, inf or -inf). Pass a "
             "position, or known_positions, where the density is positive."
         )
 
 
 def replicate_key(key: PRNGKey, replicate: int) -> PRNGKey:
-    """The key that all randomness of a replicate comes from."""
+    """The key from which all randomness of a replicate comes."""
     return jax.random.fold_in(key, replicate)
 
 
@@ -298,12 +298,12 @@ def run_plan(
 ) -> Draws:
     """Run a plan on the host: replicates, their ensembles in chunks, and the record.
 
-    Given the method, draws of ensemble e of replicate r depend on its pool, of key
-    ``fold_in(fold_in(key, r), 0)``, and on ``fold_in(fold_in(key, r), e + 1)`` only: the first
+    Given the method, the draws of ensemble e of replicate r depend only on its pool, of key
+    ``fold_in(fold_in(key, r), 0)``, and on ``fold_in(fold_in(key, r), e + 1)``. So the first
     ensembles stay the same when more are asked for. All pools are made before any draw, so that a
-    replicate whose pool lacks what another one's saw can have that too (`sharing`). Ctrl-C returns
-    what is finished. With a checkpoint every preparation and ensemble is looked up there before it
-    is run.
+    replicate whose pool misses regions can receive another one's pool (`exchange`). Ctrl-C returns
+    the ensembles that are finished. With a checkpoint every preparation and ensemble is looked up
+    there before it is run.
     """
     begin = time.perf_counter()
     side = _chunks(plan.recipe.num_ensembles, plan.num_particles, chunk_size)
@@ -362,8 +362,8 @@ def run_plan(
         plan = plan._replace(recipe=dataclasses.replace(recipe, method=method))
         for replicate, prepared in enumerate(used):
             for first in range(0, recipe.num_ensembles, side):
-                # the last chunk may be smaller, and is then a program of its own: none of it is
-                # thrown away
+                # the last chunk may be smaller, and is then a program of its own, so that none of
+                # it is discarded
                 numbers = range(first, min(first + side, recipe.num_ensembles))
                 fold_in = functools.partial(jax.random.fold_in, replicate_key(key, replicate))
                 keys = jax.vmap(fold_in)(jnp.asarray(numbers) + 1)

@@ -113,7 +113,7 @@ def differing_searches(d):
 
 CASES = [
     ("R101", interrupted, ["2000 draws"]),
-    ("R102", without_weights, ["no path weights", "sample()"]),
+    ("R102", without_weights, ["no weights", "sample()"]),
     ("R103", few_effective, ["effective sample size of", "of 200", "tolerance=0.1"]),
     ("R104", heavy_tail, ["Pareto k", "0.7", "tolerance=0.1"]),
     ("R105", disagreeing, ["replicates disagree", "standard errors", "known_positions"]),
