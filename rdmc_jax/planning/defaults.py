@@ -289,7 +289,7 @@ def more_temperatures(plan: Plan, discarded: EnsembleResult) -> tuple[Method, st
     log_weight = np.asarray(discarded.log_weight)
     log_weight = np.where(np.isnan(log_weight), -np.inf, log_weight)
     share = weight_ess(log_weight) / log_weight.size
-    measured = f"weight ESS over draws {share:.2f} in a discarded ensemble"
+    measured = f"weight ESS {share:.2f} of the draws in a discarded ensemble"
     if share >= ENOUGH_ESS or not plan.with_more_temperatures:
         return plan.recipe.method, measured
     wanted = math.log(max(share, 1e-6)) / math.log(AIMED_ESS)

@@ -26,7 +26,7 @@ def test_as_many_temperatures_as_the_share_needs(share, factor):
     method, reason = more_temperatures(PLAN, trial)
     expected = (PLAN.recipe.method, *PLAN.with_more_temperatures)[(1, 2, 4, 8).index(factor)]
     assert method == expected
-    assert f"weight ESS over draws {weight_ess(trial.log_weight) / NUM:.2f}" in reason
+    assert f"weight ESS {weight_ess(trial.log_weight) / NUM:.2f}" in reason
     assert ("times as many temperatures" in reason) == (factor > 1)
 
 
