@@ -54,8 +54,8 @@ class Average(NamedTuple):
     """Weighted average of points, for one particle."""
 
     log_sum: Array  # () log Σ_j w_j
-    share: Array  # (num_points,) w_j / Σ w; equal where all weights are zero
-    ess: Array  # () effective number of points, 0 where all weights are zero
+    share: Array  # (num_points,) w_j / Σ w
+    ess: Array  # () effective number of points
     mean: Array  # (dim,)
     variance: Array  # (dim,)
 
@@ -64,7 +64,7 @@ def average_of(log_weight: Array, points: Array) -> Average:
     """Mean and variance of points under weights, in the precision that accelerators need.
 
     Args:
-        log_weight: of one particle, unnormalised, shape (num_points,).
+        log_weight: of one particle, unnormalised, shape (num_points,); one of them is finite.
         points: shape (num_points, dim).
 
     Returns:
@@ -75,10 +75,9 @@ def average_of(log_weight: Array, points: Array) -> Average:
     (1.0, 1.0, 2.0)
     """
     log_sum = jax.nn.logsumexp(log_weight)
-    has_weight = jnp.isfinite(log_sum)
-    share = jnp.where(has_weight, jnp.exp(log_weight - log_sum), 1 / log_weight.shape[0])
+    share = jnp.exp(log_weight - log_sum)
     mean = jnp.matmul(share, points, precision=EXACT)
-    ess = jnp.where(has_weight, 1 / jnp.sum(share**2), 0.0)
+    ess = 1 / jnp.sum(share**2)
     return Average(log_sum, share, ess, mean, spread_about(share, points, mean))
 
 

@@ -317,10 +317,15 @@ class pooled_importance:
 
         def row(own: Posterior) -> tuple[Array, Array, Array, Array, Array]:
             log_weight = log_ratio + log_tilt(own, points) + _log_normal_constant(own)
-            found = average_of(log_weight, points)
+            # where no point has weight, equal weights keep the moments finite, and the ess says 0
+            has_weight = jnp.any(log_weight > -jnp.inf)
+            found = average_of(jnp.where(has_weight, log_weight, 0.0), points)
             error2 = spread_about(found.share**2, points, found.mean)
-            log_mean = found.log_sum - math.log(log_weight.shape[0])
-            return found.mean, found.variance, found.ess, jnp.sqrt(error2), log_mean
+            log_mean = jnp.where(
+                has_weight, found.log_sum - math.log(log_weight.shape[0]), -jnp.inf
+            )
+            ess = jnp.where(has_weight, found.ess, 0.0)
+            return found.mean, found.variance, ess, jnp.sqrt(error2), log_mean
 
         mean, variance, ess, error, log_marginal = jax.lax.map(
             row, posterior, batch_size=ROWS_AT_ONCE
