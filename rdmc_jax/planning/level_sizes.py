@@ -347,8 +347,13 @@ class LevelLadder:
         self._tried.append((one, sizes))
         return one
 
-    def larger(self, tolerance: float, affordable: float) -> LevelSizes | None:
+    def is_enough(self, one: LevelTrial, tolerance: float | None) -> bool:
+        """Whether the reported run may have the sizes of a trial."""
+        return tolerance is None or one.tv_limit <= MARGIN * tolerance
+
+    def larger(self, tolerance: float | None, affordable: float) -> LevelSizes | None:
         """See `next_level_sizes`."""
+        assert tolerance is not None
         ahead = 1 + self._num_ensembles
         return next_level_sizes(self._method, self._tried, tolerance, ahead, affordable)
 

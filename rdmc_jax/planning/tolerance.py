@@ -2,8 +2,8 @@
 
 Trial runs grow until the upper confidence limit of their error is below the tolerance; they are
 then discarded. The reported run uses the sizes found and fresh keys, so no weight that it reports
-has decided anything (METHOD 5). A ladder is the sequence of sizes that are tried: `RestartLadder`
-for the automatic method, `LevelLadder` for compositions.
+has decided anything. A ladder is the sequence of sizes that are tried: `MixtureLadder` for the
+automatic method, with or without a tolerance, `LevelLadder` for compositions.
 """
 
 import itertools
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..draws.plan import Accuracy, LevelTrial, Trial
+from ..draws.plan import Accuracy, LevelTrial, Plan, Trial
 from ..samplers.core import EnsembleResult, Preparation
 from ..samplers.finishes import annealed_finish
 from ..types import Method
@@ -165,7 +165,10 @@ class Ladder(Protocol):
     def trial(self, sizes: Any) -> Trial | LevelTrial:
         """Run one ensemble of each replicate with these sizes, and measure it."""
 
-    def larger(self, tolerance: float, affordable: float) -> Any | None:
+    def is_enough(self, one: Any, tolerance: float | None) -> bool:
+        """Whether the reported run may have the sizes of a trial."""
+
+    def larger(self, tolerance: float | None, affordable: float) -> Any | None:
         """Sizes that should meet the tolerance; None if no larger ones exist or fit the budget."""
 
     def growth(self, now: Any, new: Any) -> str:
@@ -178,10 +181,12 @@ class Ladder(Protocol):
 class SearchResult(NamedTuple):
     """What the reported run starts from."""
 
-    prepares: list[Preparation]  # one for each replicate, with its enlarged pool
+    prepares: list[Preparation]  # one for each replicate
     method: Method
     discarded: list[EnsembleResult]
-    accuracy: Accuracy
+    trials: tuple[Trial | LevelTrial, ...]
+    chosen: int  # number of the trial whose sizes the run has
+    stopped: str  # why there were no more trials
 
 
 def spent_on(result: EnsembleResult) -> int:
@@ -190,14 +195,17 @@ def spent_on(result: EnsembleResult) -> int:
     return max(int(np.sum(counts.logdensity)), int(np.sum(counts.gradient)))
 
 
+OVER_BUDGET = "the next size would exceed max_evals"
+
+
 def search_sizes(
-    ladder: Ladder, *, tolerance: float, max_total: float, tell: Callable[[str], None]
+    ladder: Ladder, *, tolerance: float | None, max_total: float, tell: Callable[[str], None]
 ) -> SearchResult:
-    """Grow sizes until the limit of a discarded trial meets the tolerance.
+    """Grow sizes until a discarded trial is good enough.
 
     Args:
         ladder: sizes to try, on the preparations of all replicates.
-        tolerance: requested total variation.
+        tolerance: requested total variation, or None for what the ladder asks without one.
         max_total: cap on the evaluations of the whole run; ``inf`` for none.
         tell: called with a line after each trial.
 
@@ -209,24 +217,47 @@ def search_sizes(
     """
     spent = sum(int(max(one.pool.num_evals)) for one in ladder.prepares)
     tried: list[tuple[Trial | LevelTrial, Any, list[Preparation]]] = []
-    sizes, wanted, stopped = ladder.first, MARGIN * tolerance, ""
+    sizes, stopped = ladder.first, ""
     while not stopped:
         one = ladder.trial(sizes)
         tried.append((one, sizes, ladder.prepares))
         spent += one.evals
-        if one.tv_limit <= wanted:
-            stopped = "met by the pilot"
+        if ladder.is_enough(one, tolerance):
+            stopped = "met by the last trial"
         elif ladder.larger(tolerance, math.inf) is None:
             stopped = ladder.exhausted
         else:
             new = ladder.larger(tolerance, max_total - spent)
             if new is None:
-                stopped = "the next size would exceed max_evals"
+                stopped = OVER_BUDGET
             else:
                 follows = ladder.growth(sizes, new)
                 sizes = new
-        tell(trial_line(len(tried) - 1, one.tv_limit, wanted, spent, stopped or follows))
+        if tolerance is not None:
+            wanted = MARGIN * tolerance
+            tell(trial_line(len(tried) - 1, one.tv_limit, wanted, spent, stopped or follows))
     best = min(range(len(tried)), key=lambda k: tried[k][0].tv_limit)
     one, sizes, prepares = tried[best]
-    record = Accuracy(tolerance, one.tv_limit, tuple(t[0] for t in tried), best, stopped)
-    return SearchResult(prepares, ladder.method(sizes), ladder.discarded, record)
+    trials = tuple(t[0] for t in tried)
+    return SearchResult(prepares, ladder.method(sizes), ladder.discarded, trials, best, stopped)
+
+
+def with_trials(plan: Plan, found: SearchResult, tolerance: float | None) -> Plan:
+    """Write what the trials showed into the plan."""
+    one = found.trials[found.chosen]
+    is_limited = plan.is_limited or found.stopped == OVER_BUDGET
+    plan = plan._replace(trials=found.trials, is_limited=is_limited)
+    if tolerance is not None:
+        record = Accuracy(tolerance, one.tv_limit, found.trials, found.chosen, found.stopped)
+        return plan._replace(accuracy=record)
+    assert isinstance(one, Trial)
+    first = found.trials[0]
+    assert isinstance(first, Trial)
+    said = f"discarded draws had {1 / (1 + first.relative_variance):.0%} of them effective"
+    said += f" (Pareto k {first.pareto_k:.2f})"
+    if len(found.trials) > 1:
+        said += (
+            f", so the run has {one.num_candidates} candidates and {one.num_temperatures} "
+            f"temperatures ({1 / (1 + one.relative_variance):.0%} effective, {found.stopped})"
+        )
+    return plan._replace(reason=f"{plan.reason}; {said}")

@@ -70,14 +70,12 @@ def fixed_pool(position: Array, log_weight: Array | None = None) -> Pool:
     zero = jnp.zeros((), jnp.int32)
     count = position.shape[0]
     weight = jnp.zeros(count, position.dtype) if log_weight is None else log_weight
-    source, unmeasured = jnp.zeros(count, jnp.int32), jnp.zeros((), position.dtype)
-    return Pool(position, weight, Evaluations(zero, zero), zero, source, unmeasured)
+    return Pool(position, weight, Evaluations(zero, zero), zero, jnp.zeros(count, jnp.int32))
 
 
 def as_known(pool: Pool) -> Pool:
     """The pool with its costs set to zero, because they were counted before."""
-    free = fixed_pool(pool.position, pool.log_weight)
-    return free._replace(source=pool.source, largest_useful_noise=pool.largest_useful_noise)
+    return pool._replace(num_evals=Evaluations.zero(), num_nonfinite=jnp.zeros((), jnp.int32))
 
 
 def pool_of(
@@ -212,5 +210,4 @@ class union:
             jax.tree.map(lambda *counts: sum(counts), *(pool.num_evals for pool in pools)),
             sum((pool.num_nonfinite for pool in pools), jnp.zeros((), jnp.int32)),
             jnp.concatenate([jnp.full_like(pool.source, k) for k, pool in enumerate(pools)]),
-            jnp.zeros((), pools[0].position.dtype),
         )

@@ -24,17 +24,17 @@ from ..montecarlo.weights import (
     tv_bound,
     tv_limit,
 )
-from ..planning.defaults import more_temperatures
-from ..planning.tolerance import Ladder, RunFn, search_sizes
-from ..samplers.core import EnsembleResult, Preparation, Recipe, ensemble, prepare
+from ..planning.tolerance import Ladder, RunFn, search_sizes, with_trials
+from ..samplers.core import EnsembleResult, Preparation, Recipe, ensemble, fit, prepare
 from ..target.flat import ravel_ensemble, to_standard
-from ..types import ArrayTree, Evaluations, LogDensityFn, Method, PRNGKey
+from ..types import ArrayTree, Evaluations, FittedStart, LogDensityFn, Method, PRNGKey
 from .checkpoint import Checkpoint, nowhere, open_checkpoint
 from .devices import collected, dealt, replicated, spread, vmapped_over
 from .exchange import exchange_pools
 from .progress import reporter
 
 _prepare = jax.jit(prepare, static_argnames=("logdensity_fn", "pilot", "method"))
+_fit = jax.jit(fit, static_argnames=("logdensity_fn", "method"))
 
 
 @functools.partial(jax.jit, static_argnames=("logdensity_fn", "method", "mesh"))
@@ -61,6 +61,8 @@ class Programs(NamedTuple):
 
     prepare: Callable[[str, PRNGKey, Recipe], Preparation]
     """``(name, rng_key, recipe)``: pilot and pool of one replicate."""
+    fit: Callable[[str, PRNGKey, Preparation, Method], Preparation]
+    """``(name, rng_key, prepared, method)``: what the start fits to the pool."""
     ensembles: Callable[[list[str], PRNGKey, Preparation, Method], list[EnsembleResult]]
     """``(names, rng_keys, prepared, method)``: one ensemble for each name and key."""
 
@@ -100,6 +102,16 @@ def bound_programs(
             store.save(name, origin, found)
         return found
 
+    def fit_one(name: str, rng_key: PRNGKey, prepared: Preparation, method: Method) -> Preparation:
+        placed = replicated((rng_key, prepared), mesh)
+        arguments = (placed[0], logdensity_fn, own, dataset, placed[1])
+        origin = (method, prepared)
+        found = store.load(name, origin, lambda: _fit.eval_shape(*arguments, method=method))
+        if found is None:
+            found = jax.device_get(_fit(*arguments, method=method))
+            store.save(name, origin, found)
+        return found
+
     def several(
         names: list[str], rng_keys: PRNGKey, prepared: Preparation, method: Method
     ) -> list[EnsembleResult]:
@@ -123,7 +135,7 @@ def bound_programs(
             store.save(name, origin, result)
         return results
 
-    return Programs(prepare_one, several)
+    return Programs(prepare_one, fit_one, several)
 
 
 def shares_of(num_samples: int, plan: Plan) -> list[int]:
@@ -235,9 +247,9 @@ LadderFn = Callable[[list[Preparation], RunFn], Ladder]
 
 
 class SizeSearch(NamedTuple):
-    """A tolerance, and the sizes that are tried for it on discarded ensembles."""
+    """Sizes that are tried on discarded ensembles, for a tolerance or without one."""
 
-    tolerance: float
+    tolerance: float | None  # None: what the ladder asks without one
     ladder: LadderFn
 
 
@@ -318,7 +330,7 @@ def run_plan(
             "num_samples": num_samples,
             "num_replicates": plan.num_replicates,
             "known_positions": known,
-            "method": (recipe.pilot, recipe.method, plan.with_more_temperatures),
+            "method": (recipe.pilot, recipe.method),
             "max_evals": plan.max_evals,
             "tolerance": None if search is None else search.tolerance,
         }
@@ -342,9 +354,14 @@ def run_plan(
         if recipe.method.pool is not None:
             prepares[:], exchanged = exchange_pools(prepares)
             plan = plan._replace(exchanged_pools=exchanged)
+        if isinstance(recipe.method.start, FittedStart):
+            for replicate, prepared in enumerate(prepares):
+                own = jax.random.fold_in(prepare_key(key, replicate), 1)
+                name = f"replicate{replicate}-fit"
+                prepares[replicate] = programs.fit(name, own, prepared, recipe.method)
         used, method = prepares, recipe.method
         if search is not None:
-            cap = math.inf if plan.max_evals is None else plan.max_evals * num_samples
+            cap = math.inf if plan.max_evals is None else plan.max_evals
             found = search_sizes(
                 search.ladder(prepares, trial),
                 tolerance=search.tolerance,
@@ -353,12 +370,7 @@ def run_plan(
             )
             used, method = found.prepares, found.method
             discarded.extend(found.discarded)
-            plan = plan._replace(accuracy=found.accuracy)
-        elif plan.with_more_temperatures:
-            keys = jax.random.fold_in(replicate_key(key, 0), DISCARDED)[None]
-            discarded.extend(programs.ensembles(["discarded"], keys, used[0], method))
-            method, measured = more_temperatures(plan, discarded[0])
-            plan = plan._replace(reason=f"{plan.reason}; {measured}")
+            plan = with_trials(plan, found, search.tolerance)
         plan = plan._replace(recipe=dataclasses.replace(recipe, method=method))
         for replicate, prepared in enumerate(used):
             for first in range(0, recipe.num_ensembles, side):

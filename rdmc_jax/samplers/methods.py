@@ -1,6 +1,5 @@
-"""Methods that have a name: the noised-pool restart that `sample` runs, and the published one."""
+"""Methods that have a name: mixture draws, which `sample` runs, restarts, and the published one."""
 
-import dataclasses
 import functools
 from collections.abc import Callable
 
@@ -15,34 +14,36 @@ from ..montecarlo.kernels import mala, random_walk, ula
 from ..pools.pilot import PilotFn, climbing_pilot
 from ..pools.pool import broad_chains, known_points, union
 from ..pools.tempering import tempered_smc
-from ..types import Method, PoolGenerator, Start, record
+from ..types import Method, record
 from .finishes import annealed_finish, identity_finish
+from .mixture import candidates, mixture
 from .noised_pool import noised_pool, shrunk_covariance
-from .reweighting import reweighted
 from .sampler import levels, rdmc
-from .starts import duplicated, langevin_start
+from .starts import langevin_start
 
 NUM_PARTICLES = 1000
 """Particles of one ensemble: fewer share too little, and more draws come from more ensembles."""
 
 
 @record
-class RestartSizes:
-    """Sizes of one noised-pool restart, with a gradient or without.
+class MixtureSizes:
+    """Sizes of `mixture_draws`, with a gradient or without.
 
     Args:
         pilot: the pilot that runs before it.
-        num_pool: points of each generator of the pool.
-        num_steps: of the broad chains; without gradients, of the random walks per temperature.
-        num_temperatures: of the annealed finish.
-        num_reweighted: particles of the pass that re-weights the pool; 0 for none.
+        num_pool: particles of tempered SMC.
+        num_steps: its steps per temperature.
+        max_rounds: its temperatures, at most.
+        num_components: Gaussians that each round of the fit adds.
+        num_drawn: draws that each round of the fit discards.
     """
 
     pilot: PilotFn
     num_pool: int
     num_steps: int
-    num_temperatures: int
-    num_reweighted: int
+    max_rounds: int
+    num_components: int
+    num_drawn: int
 
     @property
     def has_gradient(self) -> bool:
@@ -50,81 +51,67 @@ class RestartSizes:
         return isinstance(self.pilot, climbing_pilot)
 
 
-def restart(
-    sizes: RestartSizes, *, num_temperatures: int | None = None, start: Start | None = None
+NUM_ROUNDS = 4
+"""Rounds of the fit: the pool's, two that refit, and one that measures the weights as well."""
+
+
+def mixture_draws(
+    sizes: MixtureSizes, *, num_candidates: int = 1, num_temperatures: int = 0
 ) -> Method:
-    """Noised-pool restart, the method that `sample` runs, written down.
+    """Mixture draws, the method that `sample` runs, written down.
 
-    A pool of the pilot's points, broad chains and tempered SMC is re-weighted by one discarded
-    restart. Particles start from it with as much noise as it supports, and annealed importance
-    sampling takes them to the target. Without gradients random walks take the place of Langevin
-    steps, and there are no broad chains.
+    The pool has the pilot's points and those of tempered SMC. Rounds that are discarded fit a
+    mixture of local Gaussians to it, and draws of the mixture are weighted. Where few of them
+    would have weight, there are more candidates for each draw, or temperatures from the mixture to
+    the target. Without a gradient random walks take the place of Langevin steps.
 
     Args:
-        sizes: see `RestartSizes`; the pilot is not part of the method.
-        num_temperatures: of the finish, if not those of the sizes.
-        start: `noised_pool` of 1,000 particles by default.
+        sizes: see `MixtureSizes`; the pilot is not part of the method.
+        num_candidates: candidates for each draw.
+        num_temperatures: of their annealing.
     """
-    kernel, acceptance = (mala, 0.6) if sizes.has_gradient else (random_walk, 0.3)
-    finish = annealed_finish(
+    kernel, acceptance = (mala, 0.57) if sizes.has_gradient else (random_walk, 0.3)
+    tempered = tempered_smc(
         kernel,
-        num_temperatures=sizes.num_temperatures,
+        num_particles=sizes.num_pool,
+        num_steps=sizes.num_steps,
         target_acceptance=acceptance,
-        reference=shrunk_covariance,
+        max_rounds=sizes.max_rounds,
     )
-    start = noised_pool(num_particles=NUM_PARTICLES) if start is None else start
-    longer = dataclasses.replace(
-        finish, num_temperatures=num_temperatures or sizes.num_temperatures
+    start = mixture(
+        num_particles=NUM_PARTICLES,
+        num_components=sizes.num_components,
+        num_rounds=NUM_ROUNDS,
+        num_drawn=sizes.num_drawn,
     )
-    return rdmc(start, finish=longer, pool=restart_pool(sizes, finish))
+    finish = candidates(
+        num_candidates,
+        num_temperatures=num_temperatures,
+        kernel=kernel,
+        target_acceptance=acceptance,
+    )
+    return rdmc(start, finish=finish, pool=union(known_points(), tempered))
 
 
-def restart_pool(sizes: RestartSizes, finish: annealed_finish) -> PoolGenerator:
-    """The pool of `restart`: points of unlike searches, re-weighted by one restart."""
-    pool: PoolGenerator
-    if sizes.has_gradient:
-        broad = broad_chains(num_chains=sizes.num_pool, num_steps=sizes.num_steps)
-        pool = union(known_points(), broad, tempered_smc(num_particles=sizes.num_pool))
-    else:
-        walks = tempered_smc(
-            random_walk,
-            num_particles=sizes.num_pool,
-            num_steps=sizes.num_steps,
-            target_acceptance=0.3,
-        )
-        pool = union(known_points(), walks)
-    if sizes.num_reweighted:
-        pool = reweighted(pool, finish, num_particles=sizes.num_reweighted)
-    return pool
+POOL_SOURCES = ("pilot and known points", "tempered SMC")
+"""What the numbers in the ``source`` of the pool of `mixture_draws` stand for."""
 
 
-def pool_sources(sizes: RestartSizes) -> tuple[str, ...]:
-    """Names of the generators that the numbers in a pool's ``source`` stand for."""
-    if sizes.has_gradient:
-        return ("pilot and known points", "broad chains", "tempered SMC")
-    return ("pilot and known points", "tempered random walks")
+def restart(*, num_temperatures: int = 32, num_pool: int = 512, num_steps: int = 64) -> Method:
+    """Noised-pool restart: particles stop at noise of their own, and are annealed to the target.
 
-
-MEMBERS_AT_STOP = 25.0
-"""Effective number of members where a particle stops, per `NUM_PARTICLES` points of the pool."""
-
-
-def restart_from(sizes: RestartSizes, size: int, num_temperatures: int) -> Method:
-    """The restart from a pool of ``size`` ensembles.
+    Particles start from the pool with as much noise as it supports, and annealed importance
+    sampling takes each to the target from the Gaussian that resembles its denoising posterior.
 
     Args:
-        sizes: of the first restart.
-        size: draws in the pool over `NUM_PARTICLES`, a power of two; 1 for the first pool.
         num_temperatures: of the finish.
+        num_pool: points of each generator of the pool.
+        num_steps: of the broad chains.
     """
-    start = noised_pool(num_particles=NUM_PARTICLES, threshold=MEMBERS_AT_STOP * size)
-    return restart(sizes, num_temperatures=num_temperatures, start=start)
-
-
-def duplicated_restart(sizes: RestartSizes, size: int, num_temperatures: int) -> Method:
-    """`restart_from` with `duplicated` particles, for ensembles that are measured and discarded."""
-    half = noised_pool(num_particles=NUM_PARTICLES // 2, threshold=MEMBERS_AT_STOP * size)
-    return restart(sizes, num_temperatures=num_temperatures, start=duplicated(half))
+    finish = annealed_finish(num_temperatures=num_temperatures, reference=shrunk_covariance)
+    broad = broad_chains(num_chains=num_pool, num_steps=num_steps)
+    pool = union(known_points(), broad, tempered_smc(num_particles=num_pool))
+    return rdmc(noised_pool(num_particles=NUM_PARTICLES), finish=finish, pool=pool)
 
 
 Schedule = Callable[[jax.Array], jax.Array]

@@ -112,7 +112,8 @@ def evenly_permuted(rng_key: PRNGKey, num_particles: int) -> Array:
 _Descent = tuple[Array, Array, Array, Array]
 
 
-def _kernel_ess(x: Array, sigma: Array, pool: Pool) -> Array:
+def kernel_ess(x: Array, sigma: Array, pool: Pool) -> Array:
+    """Effective number of members whose noise of level ``sigma`` may have led to ``x``."""
     log_share = log_kernel(x, sigma, pool)
     share = jnp.exp(log_share - jnp.max(log_share))
     return jnp.sum(share) ** 2 / jnp.sum(share**2)
@@ -145,7 +146,7 @@ def stop_levels(
 
         def look(number: Array, goes_on: Array) -> Array:
             some = jax.lax.dynamic_slice_in_dim(left, number * block, block)
-            ess = jax.vmap(lambda x: _kernel_ess(x, sigmas[level], pool))(paths[level, some])
+            ess = jax.vmap(lambda x: kernel_ess(x, sigmas[level], pool))(paths[level, some])
             return jax.lax.dynamic_update_slice_in_dim(
                 goes_on, ~(ess < threshold), number * block, 0
             )
@@ -163,15 +164,17 @@ def stop_levels(
     return jax.lax.while_loop(lambda carry: carry[2] > 0, one_level, carry)[3]
 
 
+MEMBERS = 25.0
+"""Effective number of members below which a particle stops."""
 NUM_SIGMAS = 48
 """Noise levels, each finer than the one before by a factor ``2^{1/4}``."""
 NUM_SCOUTS = 128
 """Discarded particles that measure how coarse the noise has to be."""
 LARGEST_NOISE = (2.5, 1.3)
-"""Upper limit of a particle's noise: the largest of 2.5 mode widths, 1.3 times the scouts' median
-stopping noise, and `Pool.largest_useful_noise`. Members that are far from all others would stop a
-particle where its posterior reaches over several modes, which no single Gaussian describes:
-annealing from there gives nothing, or rarely a very heavy weight."""
+"""Upper limit of a particle's noise: 2.5 mode widths, or 1.3 times the scouts' median stopping
+noise if that is more. Members that are far from all others would stop a particle where its
+posterior reaches over several modes, which no single Gaussian describes: annealing from there gives
+nothing, or rarely a very heavy weight."""
 SHRINKAGE = 8.0
 """Weight, in members, of the ensemble's average variance in the variance of each particle."""
 LARGEST_FULL = 6
@@ -193,12 +196,11 @@ class noised_pool:
         threshold: a particle stops where its effective number of members falls below this.
         largest_noise: noise of the first level, in widths of a mode (1 in the pool's coordinates)
             and, if that is more, in medians of the scouts' stopping noise; infinite for no limit.
-            Coarser noise is allowed up to the `Pool.largest_useful_noise` of a `reweighted` pool.
     """
 
     num_particles: int
     _: KW_ONLY
-    threshold: float = 25.0
+    threshold: float = MEMBERS
     largest_noise: tuple[float, float] = LARGEST_NOISE
     has_own_levels: ClassVar[bool] = True
 
@@ -229,28 +231,41 @@ class noised_pool:
         scouts = _paths(scout_key, pool, sigmas, NUM_SCOUTS)
         typical = jnp.median(sigmas[stop_levels(scouts, sigmas, pool, self.threshold)])
         widths, medians = self.largest_noise
-        limit = jnp.maximum(jnp.maximum(widths, medians * typical), pool.largest_useful_noise)
+        limit = jnp.maximum(widths, medians * typical)
         first = jnp.argmax(sigmas <= limit)
         paths = _paths(path_key, pool, sigmas, self.num_particles)
         level = stop_levels(paths, sigmas, pool, self.threshold, first)
         x = jnp.take_along_axis(paths, level[None, :, None], axis=0)[0]
         sigma = sigmas[level]
-        log_density, ess, mean, variance = pooled_moments(x, sigma, pool)
-        unknown = jnp.full((self.num_particles,), jnp.nan, dtype)
-        moments = Moments(
-            mean=mean,
-            variance=variance,
-            ess=ess,
-            standard_error=jnp.sqrt(variance / as_column(ess)),
-            log_marginal=unknown,
-            acceptance_rate=unknown,
-            num_evals=Evaluations.zero(),
-            num_nonfinite=jnp.zeros((), jnp.int32),
-            covariance=(
-                pooled_covariance(x, sigma, mean, pool) if x.shape[1] <= LARGEST_FULL else None
-            ),
-        )
+        log_density, moments = noised_moments(x, sigma, pool)
         return StartDraws(x, sigma, log_density, pool.num_evals, pool.num_nonfinite, moments)
+
+
+def noised_moments(x: Array, sigma: Array, pool: Pool) -> tuple[Array, Moments]:
+    """``log p̂_σ(x)`` and the moments of the denoising posterior of a pool.
+
+    Args:
+        x: shape (num_particles, dim).
+        sigma: noise of each, shape (num_particles,).
+        pool: weighted points.
+
+    Returns:
+        Shape (num_particles,), and `Moments` that cost no evaluation.
+    """
+    log_density, ess, mean, variance = pooled_moments(x, sigma, pool)
+    unknown = jnp.full(x.shape[:1], jnp.nan, x.dtype)
+    is_full = x.shape[1] <= LARGEST_FULL
+    return log_density, Moments(
+        mean=mean,
+        variance=variance,
+        ess=ess,
+        standard_error=jnp.sqrt(variance / as_column(ess)),
+        log_marginal=unknown,
+        acceptance_rate=unknown,
+        num_evals=Evaluations.zero(),
+        num_nonfinite=jnp.zeros((), jnp.int32),
+        covariance=pooled_covariance(x, sigma, mean, pool) if is_full else None,
+    )
 
 
 def _paths(rng_key: PRNGKey, pool: Pool, sigmas: Array, num_particles: int) -> Array:

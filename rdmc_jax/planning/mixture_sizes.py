@@ -1,0 +1,223 @@
+"""One rule for the sizes of mixture draws: candidates or temperatures, from discarded draws.
+
+The weights of fresh draws of the fitted mixture say how many evaluations an effective draw costs.
+With the relative variance χ² of the weights of single draws, M candidates have χ²/M and cost M.
+With T temperatures ``log(1 + χ²)`` falls like a power of ``1 + T``. Of all pairs of M and T whose
+χ² is small enough, the cheapest is taken. Temperatures pay where χ² is large: there they lower its
+logarithm, where candidates lower χ² itself.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from ..draws.plan import Trial
+from ..montecarlo.weights import pareto_k, tv_limit, weight_ess
+from ..samplers.core import EnsembleResult, Preparation
+from ..samplers.finishes import Annealing
+from ..samplers.methods import NUM_PARTICLES, MixtureSizes, mixture_draws
+from ..types import Method
+from .tolerance import MARGIN, RunFn, growth, spent_on
+
+MAX_RELATIVE_VARIANCE = 2.0
+"""χ² of the weights of draws without a tolerance: a third of the draws are effective. For the
+cheapest effective draws alone, χ² would never be lowered."""
+AIMED_RELATIVE_VARIANCE = 1.5
+"""χ² that more candidates or temperatures should reach: the measured one is noisy."""
+HEAVY_TAIL = 0.7
+"""Pareto k above which a measured χ² means nothing, and candidates alone do not help."""
+FEW_EFFECTIVE = 50.0
+"""Effective draws of a trial below which the same is true."""
+CANDIDATES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024)
+TEMPERATURES = (0, 4, 8, 16, 32, 64, 128, 256, 512)
+MOST_PER_DRAW = 160
+"""Evaluations per draw that are spent without a tolerance, at most."""
+POWER = 0.5
+"""Power of ``1 + T`` with which ``log(1 + χ²)`` falls; from .4 to .8 in measurements."""
+
+
+class Sizes(NamedTuple):
+    """Candidates of each draw, and temperatures of each candidate."""
+
+    num_candidates: int
+    num_temperatures: int
+
+
+def ensemble_evals(sizes: Sizes, num_particles: int = NUM_PARTICLES) -> int:
+    """Evaluations of one ensemble: density values, or values with gradients."""
+    count, num_temperatures = sizes
+    if not num_temperatures:
+        return count * num_particles
+    looks = num_particles  # one for the steepness of each path
+    pilot = min(Annealing._field_defaults["num_pilot"], num_particles)
+    return count * ((num_temperatures + 1) * (num_particles + pilot) + looks)
+
+
+def measured(log_weights: list[np.ndarray], sizes: Sizes, evals: int) -> Trial:
+    """Measure the weights of discarded draws.
+
+    Args:
+        log_weights: one array for each replicate.
+        sizes: with which they were drawn.
+        evals: what they cost.
+
+    Returns:
+        `Trial`; χ² is infinite without any weight.
+    """
+    replicate = np.repeat(np.arange(len(log_weights)), [w.size for w in log_weights])
+    joined = np.concatenate(log_weights).astype(np.float64)
+    joined = np.where(np.isnan(joined), -np.inf, joined)
+    bound, has_any = tv_limit(joined, replicate), bool(np.any(np.isfinite(joined)))
+    ess = weight_ess(joined) if has_any else 0.0
+    variance = joined.size / ess - 1 if has_any else math.inf
+    tail = pareto_k(joined) if has_any else math.inf
+    return Trial(*sizes, variance, ess, tail, bound.estimate, bound.upper, evals)
+
+
+def is_reliable(one: Trial) -> bool:
+    """Whether the χ² of a trial can be believed."""
+    return one.pareto_k <= HEAVY_TAIL and one.ess >= FEW_EFFECTIVE
+
+
+def predicted_variance(trials: list[Trial], sizes: Sizes) -> float:
+    """Predict χ² of the weights with other sizes, from the last trial.
+
+    ``log(1 + M χ²)`` of a single candidate falls like ``(1 + T)^-a``, with a measured by two trials
+    of unlike T, or else `POWER`.
+
+    >>> one = Trial(1, 0, 3.0, 500.0, 0.1, 0.3, 0.3, 1000)
+    >>> [round(predicted_variance([one], sizes), 2) for sizes in (Sizes(2, 0), Sizes(1, 8))]
+    [1.5, 0.59]
+    """
+    last = trials[-1]
+
+    def height(one: Trial) -> float:
+        return math.log1p(min(one.num_candidates * one.relative_variance, 1e6))
+
+    power = POWER
+    for one in trials[:-1]:
+        ratio = (1 + last.num_temperatures) / (1 + one.num_temperatures)
+        if ratio > 1 and is_reliable(one) and height(last) > 0:
+            power = min(max(math.log(height(one) / height(last)) / math.log(ratio), 0.3), 1.0)
+    cooler = ((1 + last.num_temperatures) / (1 + sizes.num_temperatures)) ** power
+    return math.expm1(height(last) * cooler) / sizes.num_candidates
+
+
+def next_sizes(
+    trials: list[Trial],
+    tolerance: float | None,
+    cost: Callable[[Sizes], float],
+    affordable: float = math.inf,
+) -> Sizes | None:
+    """Choose the cheapest sizes whose weights should be good enough.
+
+    Args:
+        trials: so far.
+        tolerance: total variation that was asked for, or None for `MAX_RELATIVE_VARIANCE`.
+        cost: evaluations that sizes need.
+        affordable: evaluations that are left.
+
+    Returns:
+        Sizes, or None if no larger ones exist or fit the budget.
+    """
+    last = trials[-1]
+    now = Sizes(last.num_candidates, last.num_temperatures)
+    allowed = AIMED_RELATIVE_VARIANCE
+    if tolerance is not None:
+        # the bound is about proportional to √χ²
+        wanted = last.relative_variance * (MARGIN * tolerance / last.tv_limit) ** 2
+        allowed = min(wanted, allowed)
+    is_sure = is_reliable(last)
+    choices = []
+    for num_temperatures in TEMPERATURES:
+        for num_candidates in CANDIDATES:
+            new = Sizes(num_candidates, num_temperatures)
+            is_more = ensemble_evals(new) > ensemble_evals(now)
+            # a χ² that cannot be believed is lowered by temperatures only
+            if is_more and (is_sure or num_temperatures > now.num_temperatures):
+                choices.append((predicted_variance(trials, new), cost(new), new))
+    if tolerance is None:
+        most = MOST_PER_DRAW * NUM_PARTICLES
+        choices = [one for one in choices if ensemble_evals(one[2]) <= most]
+    choices = [one for one in choices if one[1] <= affordable]
+    if not choices:
+        return None
+    least = min(variance for variance, _, _ in choices)
+    return min((one for one in choices if one[0] <= max(allowed, 1.3 * least)), key=lambda c: c[1])[
+        2
+    ]
+
+
+class MixtureLadder:
+    """Candidates and temperatures of mixture draws; see `tolerance.Ladder`.
+
+    Args:
+        prepares: preparations of the replicates, with fitted mixtures.
+        run: runs one ensemble.
+        sizes: of the method.
+        num_ensembles: ensembles of each replicate in the reported run.
+    """
+
+    exhausted = "the largest number of candidates and temperatures is not enough"
+
+    def __init__(
+        self,
+        prepares: list[Preparation],
+        run: RunFn,
+        *,
+        sizes: MixtureSizes,
+        num_ensembles: int,
+    ) -> None:
+        self.prepares = list(prepares)
+        self.discarded: list[EnsembleResult] = []
+        self._run, self._sizes, self._num_ensembles = run, sizes, num_ensembles
+        self._trials: list[Trial] = []
+
+    @property
+    def first(self) -> Sizes:
+        """One candidate without temperatures: the last round of the fit has measured it."""
+        return Sizes(1, 0)
+
+    def trial(self, sizes: Sizes) -> Trial:
+        """Measure fresh draws: those of the fit, or one ensemble of each replicate."""
+        if sizes == self.first and not self._trials:
+            fresh = [np.asarray(one.fresh_log_weight) for one in self.prepares]
+            self._trials.append(measured(fresh, sizes, 0))
+            return self._trials[-1]
+        method, number = self.method(sizes), len(self._trials)
+        results = [self._run(k, number, one, method) for k, one in enumerate(self.prepares)]
+        self.discarded += results
+        spent = sum(spent_on(one) for one in results)
+        weights = [np.asarray(one.log_weight) for one in results]
+        self._trials.append(measured(weights, sizes, spent))
+        return self._trials[-1]
+
+    def is_enough(self, one: Trial, tolerance: float | None) -> bool:
+        """Whether the reported run may have the sizes of a trial."""
+        if tolerance is None:
+            return one.relative_variance <= MAX_RELATIVE_VARIANCE and is_reliable(one)
+        return one.tv_limit <= MARGIN * tolerance
+
+    def larger(self, tolerance: float | None, affordable: float) -> Sizes | None:
+        """See `next_sizes`; a trial and the reported run are still to be paid."""
+        each = (1 + self._num_ensembles) * len(self.prepares)
+        return next_sizes(
+            self._trials, tolerance, lambda new: each * ensemble_evals(new), affordable
+        )
+
+    def growth(self, now: Sizes, new: Sizes) -> str:
+        """Say in words what grows."""
+        return growth(
+            ("candidates", now.num_candidates, new.num_candidates),
+            ("temperatures", now.num_temperatures, new.num_temperatures),
+        )
+
+    def method(self, sizes: Sizes) -> Method:
+        """Mixture draws of these sizes."""
+        return mixture_draws(
+            self._sizes,
+            num_candidates=sizes.num_candidates,
+            num_temperatures=sizes.num_temperatures,
+        )
