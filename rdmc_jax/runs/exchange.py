@@ -73,15 +73,19 @@ def _inside(own: Preparation, other: Preparation) -> Array:
 
 
 def joined_pool(own: Preparation, other: Preparation) -> Preparation:
-    """Add the points of another pool to the own one; each pool has half the weight.
+    """Every second point of both pools; each pool has half the weight.
 
-    Evaluations of the other pool are not added: they are counted where they were made.
+    The pool keeps its size, so that programs are not compiled again. Evaluations of the other pool
+    are not added: they are counted where they were made.
     """
     pool, extra = own.pool, other.pool
-    shares = [jax.nn.log_softmax(jnp.asarray(one.log_weight)) for one in (pool, extra)]
-    position = jnp.concatenate([jnp.asarray(pool.position), _inside(own, other)])
-    source = jnp.concatenate([jnp.asarray(pool.source), jnp.asarray(extra.source)])
-    joined = pool._replace(position=position, log_weight=jnp.concatenate(shares), source=source)
+    num_extra = pool.position.shape[0] // 2
+    place = np.arange(num_extra) * extra.position.shape[0] // num_extra
+    position = jnp.concatenate([jnp.asarray(pool.position)[::2], _inside(own, other)[place]])
+    weights = [jnp.asarray(pool.log_weight)[::2], jnp.asarray(extra.log_weight)[place]]
+    shares = jnp.concatenate([jax.nn.log_softmax(one) for one in weights])
+    source = np.concatenate([pool.source[::2], extra.source[place]])
+    joined = pool._replace(position=position, log_weight=shares, source=jnp.asarray(source))
     return own._replace(pool=jax.device_get(joined))
 
 

@@ -121,7 +121,7 @@ def sample_many(
         data: PyTree with the data sets along the leading axis of all leaves.
         num_samples: draws of each data set; whole ensembles are run, and the rest is cut off.
         method: explicit composition, or None for the automatic choice.
-        max_evals: cap on evaluations per draw for the automatic choice.
+        max_evals: cap on all evaluations of one data set, for the automatic choice.
         chunk_size: data sets that run side by side: 1 by default on CPUs, 32 on accelerators.
 
     Returns:

@@ -177,6 +177,13 @@ class mixture:
             is_wide, WIDE_SHARE / NUM_WIDE, (1 - WIDE_SHARE) / self.num_components
         )
 
+        def reported(mixture: Mixture, share: Array, x: Array, log_weight: Array) -> Array:
+            kept = jnp.where(is_wide, 0.0, share)
+            if num_rounds == 1:
+                return kept / jnp.sum(kept)
+            found = _shares(mixture, share, x.reshape(-1, dim), log_weight.reshape(-1))
+            return 0.5 * found + 0.5 * kept / jnp.sum(kept)
+
         def one_round(carry: Any, step: Any) -> Any:
             mixture, x, logdensity, log_weight = carry
             number, key = step
@@ -202,10 +209,11 @@ class mixture:
             # rounds that search draw from all components so far, the last one from what is reported
             is_there = block <= number
             share = jnp.where(is_there, searching / (number + 1), 0.0)
-            found = _shares(mixture, share, x.reshape(-1, dim), log_weight.reshape(-1))
-            kept = jnp.where(is_wide, 0.0, share)
-            reported = 0.5 * found + 0.5 * kept / jnp.sum(kept)
-            share = jnp.where((number == num_rounds - 1) & ~is_first, reported, share)
+            share = jax.lax.cond(
+                number == num_rounds - 1,
+                lambda: reported(mixture, share, x, log_weight),
+                lambda: share,
+            )
             mixture = mixture._replace(log_share=jnp.log(share).astype(dtype))
             drawn = draws_of(draw_key, mixture, chosen_components(choose_key, mixture, count))
             values = jax.vmap(logdensity_fn)(drawn)
