@@ -27,17 +27,18 @@ from ..montecarlo.weights import (
 from ..planning.tolerance import Ladder, RunFn, search_sizes, with_trials
 from ..samplers.core import EnsembleResult, Preparation, Recipe, ensemble, fit, prepare
 from ..target.flat import ravel_ensemble, to_standard
+from ..target.programs import compiled
 from ..types import ArrayTree, Evaluations, FittedStart, LogDensityFn, Method, PRNGKey
 from .checkpoint import Checkpoint, nowhere, open_checkpoint
 from .devices import collected, dealt, replicated, spread, vmapped_over
 from .exchange import exchange_pools
 from .progress import reporter
 
-_prepare = jax.jit(prepare, static_argnames=("logdensity_fn", "pilot", "method"))
-_fit = jax.jit(fit, static_argnames=("logdensity_fn", "method"))
+_prepare = compiled(prepare, ("pilot", "method"))
+_fit = compiled(fit, ("method",))
 
 
-@functools.partial(jax.jit, static_argnames=("logdensity_fn", "method", "mesh"))
+@functools.partial(compiled, static=("method", "mesh"))
 def _ensembles(
     rng_keys: PRNGKey,
     logdensity_fn: LogDensityFn,
