@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import optax
 
 from ..diffusion.kde import squared_distance
-from ..montecarlo.resampling import systematic
 from ..types import Array, LogDensityFn, PRNGKey
 from .curvature import Curvature, curvature, deviations, factor, half_log_det, squared_length
 from .pool import deviation_of
@@ -153,7 +152,7 @@ def crowding(met: LocalGaussian) -> Array:
     return jnp.maximum(jax.lax.map(lambda p: one(*p), (met.x, met.deviation), batch_size=64), 1.0)
 
 
-def log_rank(met: LocalGaussian, power: float = 0.5) -> Array:
+def log_rank(met: LocalGaussian) -> Array:
     """Log weights that choose modes by the square root of their mass, however many points met them.
 
     The square root is taken because masses are rough. Modes below ``e^{-MASS_RANGE}`` of the best
@@ -161,7 +160,7 @@ def log_rank(met: LocalGaussian, power: float = 0.5) -> Array:
     """
     mass = jnp.where(jnp.isfinite(met.log_mass), met.log_mass, -jnp.inf)
     is_worth = mass > jnp.max(mass) - MASS_RANGE
-    return jnp.where(is_worth, power * mass - jnp.log(crowding(met)), -jnp.inf)
+    return jnp.where(is_worth, 0.5 * mass - jnp.log(crowding(met)), -jnp.inf)
 
 
 NUM_EXPLAINING = 64
@@ -174,6 +173,8 @@ OCTAVES = (-1.0, 2.0)
 """Range of the candidates' breadth over the spread of the points met, in powers of two."""
 FAR_OCTAVES = (2.0, 8.0)
 """The same for a quarter of the starts: the points met may be one narrow mode of several."""
+GOLDEN = 0.6180339887
+"""Fractions of its multiples fill the unit interval evenly, so octaves need no random numbers."""
 FEW, NUMBERS = 128, 2**16
 """Candidates that each start may have in any dimension, and, beyond that number, coordinates that
 the candidates of one start may have together. More would need more memory than an ensemble does, in
@@ -187,6 +188,11 @@ def affordable(num_candidates: int, dim: int) -> int:
     (512, 256, 128, 16)
     """
     return min(num_candidates, max(FEW, NUMBERS // dim))
+
+
+def thinned_to(number: int, leaf: Array) -> Array:
+    """Rows at equal distances, ``number`` of them."""
+    return leaf[jnp.arange(number) * leaf.shape[0] // number]
 
 
 def log_explained(met: LocalGaussian, x: Array) -> Array:
@@ -210,8 +216,7 @@ def log_explained(met: LocalGaussian, x: Array) -> Array:
 def propose_starts(
     rng_key: PRNGKey,
     logdensity_fn: LogDensityFn,
-    met: LocalGaussian,
-    best: Array,
+    best: LocalGaussian,
     unit: Array,
     *,
     num_new: int,
@@ -227,8 +232,7 @@ def propose_starts(
     Args:
         rng_key: key.
         logdensity_fn: target.
-        met: all points met so far, leading axis num_met.
-        best: the points to start around, shape (num_best, dim).
+        best: points met so far, chosen by `log_rank`, leading axis num_best.
         unit: typical width of a mode in each coordinate, shape (dim,).
         num_new: number of starts.
         num_candidates: candidates for each of them.
@@ -236,27 +240,26 @@ def propose_starts(
     Returns:
         Starts, shape (num_new, dim), and the number of candidates without density.
     """
-    dim, dtype = best.shape[1], best.dtype
-    breadth_key, noise_key, explain_key = jax.random.split(rng_key, 3)
-    breadth = jnp.sqrt(1 + jnp.mean((deviation_of(best) / unit) ** 2))
+    dim, dtype = best.x.shape[1], best.x.dtype
+    breadth = jnp.sqrt(1 + jnp.mean((deviation_of(best.x) / unit) ** 2))
     number = jnp.arange(num_new)
     is_far = number // 2 % 4 == 3
     low, high = (
         jnp.where(is_far, far, near) for near, far in zip(OCTAVES, FAR_OCTAVES, strict=True)
     )
-    octave = low + (high - low) * jax.random.uniform(breadth_key, (num_new,), dtype)
-    noise = jax.random.normal(noise_key, (num_new, num_candidates, dim), dtype)
-    tries = jnp.mean(best, axis=0) + (2.0**octave * breadth)[:, None, None] * (unit * noise)
+    octave = low + (high - low) * (number * GOLDEN % 1.0).astype(dtype)
+    noise = jax.random.normal(rng_key, (num_new, num_candidates, dim), dtype)
+    tries = jnp.mean(best.x, axis=0) + (2.0**octave * breadth)[:, None, None] * (unit * noise)
     flat = tries.reshape(-1, dim)
     value = jax.lax.map(logdensity_fn, flat, batch_size=num_new)
-    distinct = systematic(explain_key, log_rank(met, 0.0), NUM_EXPLAINING)
-    explained = log_explained(jax.tree.map(lambda leaf: leaf[distinct], met), flat)
+    few = jax.tree.map(lambda leaf: thinned_to(NUM_EXPLAINING, leaf), best)
+    explained = log_explained(few, flat)
     value, excess = (one.reshape(num_new, -1) for one in (value, value - explained))
     is_finite = jnp.isfinite(value)
     excess = jnp.where(is_finite, excess, -jnp.inf)
     by_height = jnp.where(excess > NOTABLE, value, UNNOTABLE + excess)
     score = jnp.where(number[:, None] % 2 == 0, excess, by_height)
     chosen = jnp.take_along_axis(tries, jnp.argmax(score, axis=1)[:, None, None], axis=1)[:, 0]
-    fallback = best[number % best.shape[0]]
+    fallback = thinned_to(num_new, best.x)
     new = jnp.where(jnp.any(is_finite, axis=1)[:, None], chosen, fallback)
     return new, jnp.sum(~is_finite, dtype=jnp.int32)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..montecarlo.kernels import ChainState, accept_or_keep, mala, random_walk
+from ..montecarlo.kernels import ChainState, mala, random_walk
 from ..montecarlo.resampling import systematic
 from ..types import Array, Evaluations, LogDensityFn, PRNGKey, record
 from .curvature import average_factor, products_per_point
@@ -30,6 +30,7 @@ from .mode_search import (
     log_rank,
     propose_starts,
     supported_point,
+    thinned_to,
 )
 from .pool import adapted_chains, deviation_of
 from .tempering import Tempering, temper
@@ -87,85 +88,78 @@ class climbing_pilot:
     ) -> Pilot:
         """Find location, scale and points; the arguments are those of a `PilotFn`."""
         dim, dtype = position.shape[0], position.dtype
-        look_key, start_key, round_key, choose_key, chain_key = jax.random.split(rng_key, 5)
+        look_key, noise_key, round_key, chain_key = jax.random.split(rng_key, 4)
         value, slope = jax.value_and_grad(logdensity_fn)(position)
         first = local_gaussian(logdensity_fn, position, value, slope, look_key)
         # a flat spot has no curvature to measure a length by: the size of the position is a guess
         guess = jnp.where(first.deviation < 1e10, first.deviation, 1 + jnp.abs(position))
         reach = 2.0 ** jnp.linspace(-1.0, 12.0, self.num_starts, dtype=dtype)
-        noise = jax.random.normal(start_key, (self.num_starts, dim), dtype)
-        offsets = (reach[:, None] * guess[None, :] * noise).at[0].set(0.0)
+        noise = jax.random.normal(noise_key, (self.num_starts + self.num_chains, dim), dtype)
+        offsets = reach[:, None] * guess[None, :] * noise[: self.num_starts]
+        offsets = offsets.at[0].set(0.0)
         starts = jax.vmap(lambda offset: supported_point(logdensity_fn, position, offset))(offsets)
         if known is not None:
             # all known points join the pool, but climbing is expensive: a thinned set climbs
             thinned = known[:: -(-2 * known.shape[0] // self.num_starts)].astype(dtype)
             starts = starts.at[-thinned.shape[0] :].set(thinned)
-        num_continued = int(CONTINUED * self.num_starts)
-        num_met = self.num_rounds * self.num_starts
-        batch = max(
-            b
-            for b in range(1, self.num_starts + 1)
-            if self.num_starts % b == 0 and (b == 1 or b * products_per_point(dim) <= SIDE_BY_SIDE)
-        )
+        side_by_side = max(1, SIDE_BY_SIDE // products_per_point(dim))
 
         def one_round(carry: Any, step: Any) -> tuple[Any, Array]:
-            starts, unit, met = carry
-            number, key = step
-            climb_key, best_key, new_key = jax.random.split(key, 3)
+            starts, unit, met, _ = carry
+            number, (best_key, new_key) = step
             *ends, bad = jax.vmap(
                 lambda x: lbfgs_ascent(logdensity_fn, x, unit, self.num_iterations)
             )(starts)
             seen = jax.lax.map(
-                lambda one: local_gaussian(logdensity_fn, *one),
-                (*ends, jax.random.split(climb_key, self.num_starts)),
-                batch_size=batch,
+                lambda end: local_gaussian(logdensity_fn, *end, look_key),
+                tuple(ends),
+                batch_size=_divisor(self.num_starts, side_by_side),
             )
             met = jax.tree.map(
-                lambda all, new: jax.lax.dynamic_update_slice_in_dim(
-                    all, new, number * self.num_starts, 0
+                lambda old, new: jax.lax.dynamic_update_slice_in_dim(
+                    old, new, number * self.num_starts, 0
                 ),
                 met,
                 seen,
             )
             clipped = clip_widths(met)
-            chosen = systematic(best_key, log_rank(clipped), self.num_starts)
-            best = met.x[chosen]
-            unit = _geometric_mean(clipped.deviation[chosen])
+            chosen = systematic(best_key, log_rank(clipped), self.num_chains)
+            best = jax.tree.map(lambda leaf: leaf[chosen], clipped)
+            unit = _geometric_mean(best.deviation)
             new, missed = jax.lax.cond(
                 number == self.num_rounds - 1,
-                lambda: (best[: self.num_starts - num_continued], jnp.zeros((), jnp.int32)),
+                lambda: (starts[: self._num_new()], jnp.zeros((), jnp.int32)),
                 lambda: propose_starts(
                     new_key,
                     logdensity_fn,
-                    clipped,
                     best,
                     unit,
-                    num_new=self.num_starts - num_continued,
+                    num_new=self._num_new(),
                     num_candidates=affordable(self.num_candidates, dim),
                 ),
             )
-            starts = jnp.concatenate([best[:: self.num_starts // num_continued], new])
-            return (starts, unit, met), jnp.sum(bad) + missed
+            again = thinned_to(self.num_starts - self._num_new(), best.x)
+            return (jnp.concatenate([again, new]), unit, met, best), jnp.sum(bad) + missed
 
-        none = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], num_met, axis=0), first)
-        none = none._replace(
-            value=jnp.full_like(none.value, -jnp.inf), log_mass=jnp.full_like(none.value, -jnp.inf)
+        def nothing(count: int) -> LocalGaussian:
+            many = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], count, axis=0), first)
+            no_mass = jnp.full_like(many.value, -jnp.inf)
+            return many._replace(value=no_mass, log_mass=no_mass)
+
+        met = nothing(self.num_rounds * self.num_starts)
+        keys = jax.random.split(round_key, (self.num_rounds, 2))
+        (_, width, _, begin), bad = jax.lax.scan(
+            one_round,
+            (starts, guess, met, nothing(self.num_chains)),
+            (jnp.arange(self.num_rounds), (keys[:, 0], keys[:, 1])),
         )
-        rounds = (jnp.arange(self.num_rounds), jax.random.split(round_key, self.num_rounds))
-        (_, _, met), bad = jax.lax.scan(one_round, (starts, guess, none), rounds)
-        met = clip_widths(met)
-        begin = jax.tree.map(
-            lambda leaf: leaf[systematic(choose_key, log_rank(met), self.num_chains)], met
-        )
-        # widths of modes, from curvature: their geometric mean, because they span decades
-        width = _geometric_mean(begin.deviation)
         factors = jax.vmap(local_factor)(begin)
         if factors.ndim == 2:
             shape = width
         else:
             shape = average_factor(factors @ jnp.swapaxes(factors, 1, 2), width)
         points, logdensity, chain_bad = _spread(
-            chain_key, logdensity_fn, begin, factors, self.num_steps
+            chain_key, logdensity_fn, begin, factors, noise[self.num_starts :], self.num_steps
         )
         location = jnp.mean(points, axis=0)
         scale = deviation_of(points)
@@ -184,17 +178,25 @@ class climbing_pilot:
             jnp.sum(bad) + chain_bad,
         )
 
+    def _num_new(self) -> int:
+        return self.num_starts - int(CONTINUED * self.num_starts)
+
     def evaluations(self, dim: int) -> Evaluations:
         """Number of evaluations that it makes in ``dim`` dimensions, known beforehand."""
         looks = 1 + products_per_point(dim)
         climbs = self.num_rounds * self.num_starts * (self.num_iterations + looks - 1)
         both = looks + climbs + self.num_chains * (self.num_steps + 1)
-        num_new = self.num_starts - int(CONTINUED * self.num_starts)
-        tried = (self.num_rounds - 1) * num_new * affordable(self.num_candidates, dim)
+        tried = (self.num_rounds - 1) * self._num_new() * affordable(self.num_candidates, dim)
         return Evaluations(both + tried + self.num_starts * NUM_SHRINKS, both)
 
 
+def _divisor(number: int, most: int) -> int:
+    """Largest divisor of ``number`` that is at most ``most``: equal batches compile once."""
+    return next(k for k in range(min(number, most), 0, -1) if number % k == 0)
+
+
 def _geometric_mean(deviation: Array) -> Array:
+    """Typical widths: they span decades."""
     return jnp.exp(jnp.mean(jnp.log(deviation), axis=0))
 
 
@@ -203,18 +205,26 @@ def _spread(
     logdensity_fn: LogDensityFn,
     begin: LocalGaussian,
     factors: Array,
+    noise: Array,
     num_steps: int,
 ) -> tuple[Array, Array, Array]:
     """Spread points over their modes: a draw of the Gaussian of each, then MALA in its units.
 
-    The draw is accepted or refused as an independence Metropolis-Hastings proposal (Tierney 1994,
-    Ann. Statist. 22, Section 2.3). Each chain has its own step size.
+    A draw whose Gaussian gives it more than twice the weight that the density has there is
+    refused: the chain begins at the point itself. Each chain has its own step size.
+
+    Args:
+        rng_key: key.
+        logdensity_fn: target.
+        begin: points, leading axis num_chains.
+        factors: ``A`` of the covariance ``A Aᵀ`` of each, (num_chains, dim, dim) or (·, dim).
+        noise: standard normal, shape (num_chains, dim).
+        num_steps: MALA steps.
 
     Returns:
         The ends, their log densities and the number of non-finite values.
     """
     num_chains, dim = begin.x.shape
-    draw_key, accept_key, chain_key = jax.random.split(rng_key, 3)
 
     def density(x: Array, a: Array) -> LogDensityFn:
         return lambda u: logdensity_fn(x + (a * u if a.ndim == 1 else a @ u))
@@ -225,22 +235,22 @@ def _spread(
     def move(step_size: Array, keys: PRNGKey, state: Any) -> Any:
         return jax.vmap(step)(begin.x, factors, step_size, keys, state)
 
-    def draw(at: LocalGaussian, a: Array, u: Array, key: PRNGKey) -> tuple[Any, Array]:
-        proposal = mala(density(at.x, a), 1.0).init(u)
+    def draw(at: LocalGaussian, a: Array, u: Array) -> Any:
         slope = a * at.slope if a.ndim == 1 else a.T @ at.slope
         here = ChainState(jnp.zeros_like(u), at.value, slope)
-        log_ratio = proposal.logdensity - here.logdensity + 0.5 * jnp.sum(u**2)
-        state, _ = accept_or_keep(key, here, proposal, log_ratio)
-        return state, jnp.isneginf(proposal.logdensity)
+        there = mala(density(at.x, a), 1.0).init(u)
+        excess = there.logdensity - here.logdensity + 0.5 * jnp.sum(u**2)
+        return jax.tree.map(
+            lambda new, old: jnp.where(excess > -math.log(2.0), new, old), there, here
+        )
 
-    u = jax.random.normal(draw_key, (num_chains, dim), begin.x.dtype)
-    state, is_bad = jax.vmap(draw)(begin, factors, u, jax.random.split(accept_key, num_chains))
+    state = jax.vmap(draw)(begin, factors, noise)
     first_step = jnp.full((num_chains,), 0.3 * dim ** (-1 / 3), begin.x.dtype)
-    state, bad = adapted_chains(chain_key, move, state, first_step, num_steps)
+    state, bad = adapted_chains(rng_key, move, state, first_step, num_steps)
     points = begin.x + jax.vmap(lambda a, u: a * u if a.ndim == 1 else a @ u)(
         factors, state.position
     )
-    return points, state.logdensity, bad + jnp.sum(is_bad, dtype=jnp.int32)
+    return points, state.logdensity, bad
 
 
 LOW_OCTAVE, HIGH_OCTAVE = -10, 12
