@@ -169,10 +169,10 @@ NOTABLE = 3.0
 """Excess of the log density over what is explained that makes a candidate notable."""
 UNNOTABLE = -1e30
 """Score of a candidate that is not notable: it wins only if no other candidate is."""
-OCTAVES = (-1.0, 2.0)
+OCTAVES = (-0.5, 1.5)
 """Range of the candidates' breadth over the spread of the points met, in powers of two."""
 FAR_OCTAVES = (2.0, 8.0)
-"""The same for a quarter of the starts: the points met may be one narrow mode of several."""
+"""The same for an eighth of the starts: the points met may be one narrow mode of several."""
 GOLDEN = 0.6180339887
 """Fractions of its multiples fill the unit interval evenly, so octaves need no random numbers."""
 FEW, NUMBERS = 128, 2**16
@@ -197,6 +197,8 @@ def thinned_to(number: int, leaf: Array) -> Array:
 
 def log_explained(met: LocalGaussian, x: Array) -> Array:
     """Log of the largest of the Gaussians that height and curvature at the points ``met`` describe.
+
+    ``max_k (log π(x_k) - ½ (x - x_k)ᵀ |H_k| (x - x_k))``
 
     Args:
         met: points, leading axis num_met.
@@ -243,7 +245,7 @@ def propose_starts(
     dim, dtype = best.x.shape[1], best.x.dtype
     breadth = jnp.sqrt(1 + jnp.mean((deviation_of(best.x) / unit) ** 2))
     number = jnp.arange(num_new)
-    is_far = number // 2 % 4 == 3
+    is_far = number // 2 % 8 == 7
     low, high = (
         jnp.where(is_far, far, near) for near, far in zip(OCTAVES, FAR_OCTAVES, strict=True)
     )

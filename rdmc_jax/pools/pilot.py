@@ -1,7 +1,7 @@
 """Find where the target is and how wide it is, with gradients and without.
 
 With gradients there are three cheap stages. Points at many distances from the user's position climb
-by damped Newton steps. Rounds of further points start from the breadth of the points met, because a
+by L-BFGS, and curvature is taken where they end. Rounds of further points start from the breadth of the points met, because a
 narrow mode in many dimensions has a small basin. Short chains from the best of all points spread
 over their modes: location and scale of the chains' ends standardise the target, and the ends join
 the pool. Without gradients there is one stage: tempering from a reference of all scales at once.
@@ -60,7 +60,7 @@ guess of shape (dim,) that may be far off, points that the user knows, (num_know
 
 @record
 class climbing_pilot:
-    """Location, scale and first points of a target, by Newton steps and short chains.
+    """Location, scale and first points of a target, by L-BFGS climbs and short chains.
 
     Args:
         num_rounds: rounds of climbs. The first starts at distances from half to 4,000 times the
