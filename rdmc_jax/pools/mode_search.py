@@ -251,7 +251,8 @@ def propose_starts(
     )
     octave = low + (high - low) * (number * GOLDEN % 1.0).astype(dtype)
     noise = jax.random.normal(rng_key, (num_new, num_candidates, dim), dtype)
-    tries = jnp.mean(best.x, axis=0) + (2.0**octave * breadth)[:, None, None] * (unit * noise)
+    reach = (2.0**octave * breadth)[:, None, None]
+    tries = jnp.mean(best.x, axis=0)[None, None] + reach * unit[None, None] * noise
     flat = tries.reshape(-1, dim)
     value = jax.lax.map(logdensity_fn, flat, batch_size=num_new)
     few = jax.tree.map(lambda leaf: thinned_to(NUM_EXPLAINING, leaf), best)

@@ -1,10 +1,11 @@
 """Find where the target is and how wide it is, with gradients and without.
 
 With gradients there are three cheap stages. Points at many distances from the user's position climb
-by L-BFGS, and curvature is taken where they end. Rounds of further points start from the breadth of the points met, because a
-narrow mode in many dimensions has a small basin. Short chains from the best of all points spread
-over their modes: location and scale of the chains' ends standardise the target, and the ends join
-the pool. Without gradients there is one stage: tempering from a reference of all scales at once.
+by L-BFGS, and curvature is taken where they end. Rounds of further points start where the density
+exceeds what the modes met explain, because a narrow mode in many dimensions has a small basin.
+Short chains from the best of all points spread over their modes: location and scale of the chains'
+ends standardise the target, and the ends join the pool. Without gradients there is one stage:
+tempering from a reference of all scales at once.
 """
 
 import math
