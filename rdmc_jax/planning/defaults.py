@@ -17,7 +17,7 @@ DEFAULT_SIZES: tuple[RestartSizes, ...] = (
         climbing_pilot(
             num_rounds=2,
             num_starts=32,
-            num_iterations=12,
+            num_iterations=16,
             num_candidates=16,
             num_chains=256,
             num_steps=24,
@@ -31,7 +31,7 @@ DEFAULT_SIZES: tuple[RestartSizes, ...] = (
         climbing_pilot(
             num_rounds=4,
             num_starts=128,
-            num_iterations=6,
+            num_iterations=12,
             num_candidates=16,
             num_chains=1024,
             num_steps=12,
@@ -45,7 +45,7 @@ DEFAULT_SIZES: tuple[RestartSizes, ...] = (
         climbing_pilot(
             num_rounds=3,
             num_starts=128,
-            num_iterations=16,
+            num_iterations=24,
             num_candidates=512,
             num_chains=1024,
             num_steps=48,
@@ -59,7 +59,7 @@ DEFAULT_SIZES: tuple[RestartSizes, ...] = (
         climbing_pilot(
             num_rounds=3,
             num_starts=128,
-            num_iterations=16,
+            num_iterations=24,
             num_candidates=512,
             num_chains=2048,
             num_steps=64,

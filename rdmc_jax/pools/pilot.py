@@ -79,10 +79,10 @@ class climbing_pilot:
     _: KW_ONLY
     num_rounds: int = 3
     num_starts: int = 64
-    num_iterations: int = 20
-    num_candidates: int = 128
+    num_iterations: int = 24
+    num_candidates: int = 192
     num_chains: int = 256
-    num_steps: int = 48
+    num_steps: int = 16
 
     def __call__(
         self, rng_key: PRNGKey, logdensity_fn: LogDensityFn, position: Array, known: Array | None
@@ -112,7 +112,7 @@ class climbing_pilot:
                 lambda x: lbfgs_ascent(logdensity_fn, x, unit, self.num_iterations)
             )(starts)
             seen = jax.lax.map(
-                lambda end: local_gaussian(logdensity_fn, *end, look_key),
+                lambda end: local_gaussian(logdensity_fn, end[0], end[1], end[2], look_key),
                 tuple(ends),
                 batch_size=_divisor(self.num_starts, side_by_side),
             )
