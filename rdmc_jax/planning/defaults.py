@@ -15,40 +15,45 @@ from ..types import Method
 DEFAULT_SIZES: tuple[MixtureSizes, ...] = (
     MixtureSizes(
         climbing_pilot(
-            num_rounds=2, num_starts=16, num_climbs=8, num_candidates=16, num_chains=64, num_steps=8
+            num_rounds=3,
+            num_starts=24,
+            num_iterations=12,
+            num_candidates=16,
+            num_chains=96,
+            num_steps=4,
         ),
         num_pool=64,
         num_steps=2,
-        max_rounds=16,
+        max_rounds=12,
         num_components=64,
-        num_drawn=500,
+        num_drawn=300,
     ),
     MixtureSizes(
         climbing_pilot(
-            num_rounds=2,
+            num_rounds=4,
             num_starts=32,
-            num_climbs=12,
-            num_candidates=16,
-            num_chains=128,
-            num_steps=16,
+            num_iterations=12,
+            num_candidates=32,
+            num_chains=256,
+            num_steps=6,
         ),
         num_pool=128,
-        num_steps=3,
+        num_steps=2,
         max_rounds=24,
         num_components=100,
-        num_drawn=1000,
+        num_drawn=750,
     ),
     MixtureSizes(
         climbing_pilot(
-            num_rounds=3,
-            num_starts=64,
-            num_climbs=12,
-            num_candidates=128,
-            num_chains=256,
-            num_steps=24,
+            num_rounds=4,
+            num_starts=48,
+            num_iterations=16,
+            num_candidates=160,
+            num_chains=384,
+            num_steps=8,
         ),
         num_pool=256,
-        num_steps=3,
+        num_steps=2,
         max_rounds=32,
         num_components=100,
         num_drawn=1000,
@@ -56,20 +61,36 @@ DEFAULT_SIZES: tuple[MixtureSizes, ...] = (
     MixtureSizes(
         climbing_pilot(
             num_rounds=3,
-            num_starts=128,
-            num_climbs=12,
-            num_candidates=256,
+            num_starts=64,
+            num_iterations=24,
+            num_candidates=192,
             num_chains=512,
-            num_steps=32,
+            num_steps=12,
         ),
-        num_pool=512,
+        num_pool=256,
+        num_steps=3,
+        max_rounds=48,
+        num_components=100,
+        num_drawn=1000,
+    ),
+    MixtureSizes(
+        climbing_pilot(
+            num_rounds=4,
+            num_starts=96,
+            num_iterations=32,
+            num_candidates=384,
+            num_chains=768,
+            num_steps=24,
+        ),
+        num_pool=384,
         num_steps=4,
         max_rounds=64,
         num_components=100,
         num_drawn=1500,
     ),
 )
-"""Sizes with a gradient, from small to large; each costs two to four times the one before."""
+"""Sizes with a gradient, from small to large, for up to 3, 6, 16 and more dimensions; the first one is
+for small budgets."""
 GRADIENT_FREE_SIZES: tuple[MixtureSizes, ...] = (
     MixtureSizes(
         gradient_free_pilot(num_particles=128, num_steps=3),
@@ -153,7 +174,8 @@ def choose_sizes(
         ValueError: if even the smallest sizes may exceed ``max_evals``.
     """
     if has_gradient:
-        choices, wanted = DEFAULT_SIZES, 1 if dim <= 2 else 2 if dim <= 6 else 3
+        choices = DEFAULT_SIZES
+        wanted = 1 if dim <= 3 else 2 if dim <= 6 else 3 if dim <= 16 else 4
     else:
         choices, wanted = GRADIENT_FREE_SIZES, 1 if dim <= 2 else 2
     costs = [most_evals(sizes, dim, num_samples, num_replicates) for sizes in choices]

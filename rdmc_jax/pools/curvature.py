@@ -100,12 +100,11 @@ def deviations(at: Curvature) -> Array:
     return at.unit * jnp.sqrt(jnp.sum(at.vectors**2 / at.values[None, :], axis=1))
 
 
-def covariance(at: Curvature) -> Array | None:
-    """``|H|^{-1}``, shape (dim, dim); None where only the diagonal is known."""
+def factor(at: Curvature) -> Array:
+    """``A`` of ``A Aᵀ = |H|^{-1}``, (dim, dim), or (dim,) where only the diagonal is known."""
     if at.vectors is None:
-        return None
-    root = at.unit[:, None] * at.vectors / jnp.sqrt(at.values)[None, :]
-    return root @ root.T
+        return at.unit / jnp.sqrt(at.values)
+    return at.unit[:, None] * at.vectors / jnp.sqrt(at.values)[None, :]
 
 
 def half_log_det(at: Curvature) -> Array:
