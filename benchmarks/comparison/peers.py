@@ -20,8 +20,9 @@ the box's middle and deviations. Their log Z gains the log of the box's volume.
 
 Evaluations: rows of the density that were asked for. They are counted by `CountedDensity` where the
 library calls it from the host. jaxns counts its own. NUTS has one gradient for each leapfrog step
-and one for each start. blackjax evaluates each particle of a temperature three times besides the
-moves: for the next temperature, where the moves begin, and for the weights.
+and one for each start; what chains that wait for a longer tree do meanwhile is not counted.
+blackjax evaluates each particle of a temperature three times besides the moves: for the next
+temperature, where the moves begin, and for the weights.
 """
 
 import contextlib

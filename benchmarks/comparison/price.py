@@ -8,8 +8,8 @@ for each problem, method and seed:
   counts once;
 - effective draws: those of the weights, and for chains the smallest over coordinates and
   indicators of modes;
-- absolute error of log Z, total variation of the mode weights, and twice the floor of the latter
-  for 2,000 exact draws;
+- error of log Z, total variation of the mode weights, and twice the floor of the latter for as
+  many exact draws as there are effective ones, 2,000 at most;
 - cold seconds, from the start of the process to the draws (the box is not included), and compiled
   seconds, of a second run in the same process with another key.
 
@@ -92,7 +92,8 @@ def measured(problem, result):
     errors = errors_of(known, Truth(None, None, {}), read)
     floor = None
     if problem.mode_weights is not None:
-        floor = mode_floor(problem.mode_weights / np.sum(problem.mode_weights), NUM_EFFECTIVE)
+        num = min(NUM_EFFECTIVE, max(1, round(result.ess)))
+        floor = mode_floor(problem.mode_weights / np.sum(problem.mode_weights), num)
     return {
         "num_evals": int(result.num_evals),
         "num_draws": len(jax.tree.leaves(result.position)[0]),
@@ -126,13 +127,15 @@ def answer(request, path):
 def in_process(request, time_limit):
     """The answer of a process of its own, or why there is none."""
     variables = {name: value for name, value in os.environ.items() if name != CACHE}
+    paths = [str(ROOT), *filter(None, [variables.get("PYTHONPATH")])]
+    variables["PYTHONPATH"] = os.pathsep.join(paths)  # some peers write logs where they are run
     with tempfile.TemporaryDirectory() as folder:
         asked, path, log = (Path(folder) / name for name in ("ask.json", "answer.json", "log"))
         command = [sys.executable, "-m", "benchmarks.comparison.price", "--one", folder]
         with log.open("w") as stream:
             write(request | {"begin": time.time()}, asked)
             process = subprocess.Popen(
-                command, cwd=ROOT, env=variables, stdout=stream, stderr=subprocess.STDOUT
+                command, cwd=folder, env=variables, stdout=stream, stderr=subprocess.STDOUT
             )
             try:
                 ended = waited(process, time_limit)
