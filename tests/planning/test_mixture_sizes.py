@@ -37,7 +37,9 @@ def test_a_trial_measures_the_weights_of_all_replicates():
     weights = [np.log([1.0, 3.0, 3.0]), np.log([3.0, 1.0, 1.0])]
     found = measured([np.tile(one, 200) for one in weights], Sizes(3, 8), 7000)
     assert (found.num_candidates, found.num_temperatures, found.evals) == (3, 8, 7000)
-    assert found.relative_variance == pytest.approx(0.25) and found.ess == pytest.approx(1200 / 1.25)
+    assert found.relative_variance == pytest.approx(0.25) and found.ess == pytest.approx(
+        1200 / 1.25
+    )
     assert found.tv_bound == pytest.approx(0.25) and found.tv_limit > 0.25
     assert is_reliable(found)
     # a constant factor is no error

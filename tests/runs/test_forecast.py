@@ -77,7 +77,15 @@ def test_a_budget_that_cannot_meet_the_tolerance_is_foreseen():
 
 def test_the_summary_says_what_is_needed_and_measured(mixture):
     text = mixture.summary()
-    for word in ("total variation 0.1, 2,000 draws", "candidates", "temperatures", "Pareto k", "L = ", "E‖x‖²", "TV limit"):
+    for word in (
+        "total variation 0.1, 2,000 draws",
+        "candidates",
+        "temperatures",
+        "Pareto k",
+        "L = ",
+        "E‖x‖²",
+        "TV limit",
+    ):
         assert word in text
     assert mixture.plan.reason in text
 

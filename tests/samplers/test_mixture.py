@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
-from targets import assert_mean, normalizer_estimates, pool_of
+from targets import assert_mean, normalizer_estimates, pool_of, run_compiled
 from wrong_pools import TARGET, fixed_generator, fixed_pool
 
 import rdmc_jax as rj
@@ -191,7 +191,9 @@ def test_wide_components_are_copies_of_local_ones_wider_by_octaves():
     for shape in ((24, 3), (24, 3, 3)):
         factor = np.abs(rng.normal(size=shape)) + 0.1
         factor = factor if len(shape) == 2 else np.tril(factor)
-        local = mixture_of(*(jnp.asarray(a, jnp.float32) for a in (rng.normal(size=(24, 3)), factor)))
+        local = mixture_of(
+            *(jnp.asarray(a, jnp.float32) for a in (rng.normal(size=(24, 3)), factor))
+        )
         found = with_wide(local)
         assert found.mean.shape == (40, 3)
         np.testing.assert_array_equal(found.factor[:24], local.factor)
@@ -251,12 +253,10 @@ def test_densities_without_gradient_are_drawn_from():
         finish=candidates(2, num_temperatures=4, kernel=random_walk, target_acceptance=0.3),
         pool=fixed_generator,
     )
-    recipe = rj.plan(dim=2, method=method, num_replicates=1, num_samples=500).recipe
-    found = jax.jit(lambda key: rj.core(key, stepped, jnp.zeros(2), plan=recipe))(jax.random.key(0))
-    counts = found.info.num_evals
-    assert int(jnp.sum(counts.gradient)) == 0
+    _, found, info = run_compiled(method, stepped, jnp.zeros(2), jax.random.key(0))
+    assert int(jnp.sum(info.num_evals.gradient)) == 0
     # the fit, and two candidates of four steps, with the copies that find the step
-    assert int(jnp.sum(counts.logdensity)) == 2 * 200 + 2 * 5 * (500 + 64)
+    assert int(jnp.sum(info.num_evals.logdensity)) == 2 * 200 + 2 * 5 * (500 + 64)
     weight = np.exp(np.asarray(found.log_weight, float)) / Z
     assert abs(weight.mean() - 1) < 4 * weight.std() / np.sqrt(500) + 0.02  # steps of an eighth
 
