@@ -17,10 +17,11 @@ PLAN = rj.plan(dim=3, num_samples=2000)
 
 @pytest.mark.parametrize("has_gradient", [True, False])
 def test_more_dimensions_have_more_points_and_no_less_cost(has_gradient):
-    plans = [rj.plan(dim=dim, has_gradient=has_gradient) for dim in (1, 2, 3, 6, 7, 50)]
+    plans = [rj.plan(dim=dim, has_gradient=has_gradient) for dim in (1, 2, 4, 8, 16, 50)]
     choices = DEFAULT_SIZES if has_gradient else GRADIENT_FREE_SIZES
     numbers = [choices.index(plan.sizes) for plan in plans]
-    assert numbers == ([1, 1, 2, 2, 3, 3] if has_gradient else [1, 1, 2, 2, 2, 2])
+    # the smallest is for budgets only
+    assert numbers == sorted(numbers) and set(numbers) == set(range(1, len(choices)))
     for plan in plans:
         assert plan.recipe.method == mixture_draws(plan.sizes)
         assert plan.recipe.pilot == plan.sizes.pilot and plan.sizes.has_gradient == has_gradient
@@ -31,38 +32,42 @@ def test_more_dimensions_have_more_points_and_no_less_cost(has_gradient):
 
 def test_the_cost_of_a_run_counts_its_parts():
     sizes = GRADIENT_FREE_SIZES[0]
-    # a first look and 40 temperatures of 3 steps; 16 temperatures of 3 steps; four rounds of 500
-    search = 128 * (1 + 3 * 40) + 64 * (1 + 3 * 16) + 4 * 500
+    # a first look and 40 temperatures of the pilot, the pool, and four rounds of the fit
+    pilot, fit = sizes.pilot, 4 * sizes.num_drawn
+    pool = sizes.num_pool * (1 + sizes.num_steps * sizes.max_rounds)
+    search = pilot.num_particles * (1 + 40 * pilot.num_steps) + pool + fit
     assert search_evals(sizes, 7) == search
     # whole ensembles: 1,001 draws of a replicate need two
     assert most_evals(sizes, 7, 2000, 2) == 2 * (search + 1000)
     assert most_evals(sizes, 7, 2002, 2) == 2 * (search + 2000)
     with_gradient = DEFAULT_SIZES[0]
     pilot = max(with_gradient.pilot.evaluations(7))
-    assert search_evals(with_gradient, 7) == pilot + 64 * (1 + 2 * 16) + 4 * 500
+    one = with_gradient
+    pool = one.num_pool * (1 + one.num_steps * one.max_rounds)
+    assert search_evals(one, 7) == pilot + pool + 4 * one.num_drawn
 
 
 @pytest.mark.parametrize("has_gradient", [True, False])
 def test_a_budget_buys_the_largest_sizes_that_fit_it(has_gradient):
     choices = DEFAULT_SIZES if has_gradient else GRADIENT_FREE_SIZES
-    costs = [most_evals(sizes, 9, 2000, 2) for sizes in choices]
+    costs = [most_evals(sizes, 40, 2000, 2) for sizes in choices]
     for k, cost in enumerate(costs):
-        sizes, reason = choose_sizes(9, 2000, 2, cost, has_gradient)
+        sizes, reason = choose_sizes(40, 2000, 2, cost, has_gradient)
         assert sizes == choices[k]
         assert ("max_evals=" in reason) == (k < len(costs) - 1)
         if k:
-            assert choose_sizes(9, 2000, 2, cost - 1, has_gradient)[0] == choices[k - 1]
+            assert choose_sizes(40, 2000, 2, cost - 1, has_gradient)[0] == choices[k - 1]
     with pytest.raises(ValueError, match=f"{costs[0]:,}. Raise max_evals to that"):
-        choose_sizes(9, 2000, 2, costs[0] - 1, has_gradient)
+        choose_sizes(40, 2000, 2, costs[0] - 1, has_gradient)
     # in fewer dimensions a large budget changes nothing
     assert choose_sizes(1, 2000, 2, 1e9, has_gradient)[0] == choices[1]
 
 
 def test_a_plan_says_what_it_is_limited_by():
-    cost = most_evals(DEFAULT_SIZES[1], 3, 2000, 2)
+    cost = most_evals(DEFAULT_SIZES[0], 3, 2000, 2)
     limited = rj.plan(dim=3, num_samples=2000, max_evals=cost)
     assert limited.is_limited and limited.is_capped and limited.max_evals == cost
-    assert limited.sizes == DEFAULT_SIZES[1] and f"max_evals={cost:g}" in limited.reason
+    assert limited.sizes == DEFAULT_SIZES[0] and f"max_evals={cost:g}" in limited.reason
     assert not PLAN.is_limited and "dimension 3" in PLAN.reason
 
 
