@@ -57,9 +57,10 @@ def test_a_missed_mode_is_given_by_the_replicate_that_saw_it(num_seen):
     assert "replicate 0 lacked" in said[0] and "what replicate 1 saw" in said[0]
     own, count = np.asarray(blind.pool.position), 1500 + num_seen
     np.testing.assert_array_equal(first.pool.position[:count], own)
-    # the other pool's points are the same places in the user's coordinates
+    # as many of the other pool's points, at equal steps, in the same places of the user's space
+    other = np.asarray(seeing.pool.position)[np.arange(count) * 1600 // count]
     np.testing.assert_allclose(
-        first.pool.position[count:] * 2.0 + 3.0, seeing.pool.position * 0.5 - 1.0, atol=1e-5
+        first.pool.position[count:] * 2.0 + 3.0, other * 0.5 - 1.0, atol=1e-5
     )
 
 
@@ -68,10 +69,15 @@ def test_each_pool_has_half_the_weight_and_evaluations_stay_where_they_were_made
     first, second = prepared_of(wide(300)), prepared_of(narrow(200))
     first = first._replace(pool=pool_of(first.pool.position, 4.0 * np.ones(300)))
     first = first._replace(pool=first.pool._replace(num_evals=spent))
-    joined = joined_pool(first, second).pool
+    joined = joined_pool(first, [second]).pool
     weight = np.exp(joined.log_weight)
     np.testing.assert_allclose([weight[:300].sum(), weight[300:].sum()], [1.0, 1.0], rtol=1e-5)
     assert joined.num_evals == spent
+    # several others: fewer points of each, so that one program serves all
+    joined = joined_pool(first, [second, second, second]).pool
+    assert joined.position.shape == (600, 5)
+    weight = np.exp(joined.log_weight).reshape(4, 150)
+    np.testing.assert_allclose(weight.sum(axis=1), 1.0, rtol=1e-5)
 
 
 def test_of_many_replicates_each_is_compared_with_the_next_three_only():
