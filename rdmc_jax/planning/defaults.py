@@ -89,8 +89,8 @@ DEFAULT_SIZES: tuple[MixtureSizes, ...] = (
         num_drawn=1500,
     ),
 )
-"""Sizes with a gradient, from small to large, for up to 3, 6, 16 and more dimensions; the first one is
-for small budgets."""
+"""Sizes with a gradient, from small to large: for small budgets, and for dimensions up to 3, 6, 16,
+and above."""
 GRADIENT_FREE_SIZES: tuple[MixtureSizes, ...] = (
     MixtureSizes(
         gradient_free_pilot(num_particles=128, num_steps=3),

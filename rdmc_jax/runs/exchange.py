@@ -72,33 +72,40 @@ def _inside(own: Preparation, other: Preparation) -> Array:
     return to_standard(jnp.asarray(own.location), jnp.asarray(own.scale), x)
 
 
-def joined_pool(own: Preparation, other: Preparation) -> Preparation:
-    """Every second point of both pools; each pool has half the weight.
+def joined_pool(own: Preparation, others: list[Preparation]) -> Preparation:
+    """The points of several pools, in the coordinates of the first; each has the same weight.
 
-    The pool keeps its size, so that programs are not compiled again. Evaluations of the other pool
-    are not added: they are counted where they were made.
+    It has twice as many points as the own pool, whatever the number of pools, so that one program
+    serves all replicates: points are left out at equal steps. Evaluations of the other pools are
+    not added: they are counted where they were made.
     """
-    pool, extra = own.pool, other.pool
-    num_extra = pool.position.shape[0] // 2
-    place = np.arange(num_extra) * extra.position.shape[0] // num_extra
-    position = jnp.concatenate([jnp.asarray(pool.position)[::2], _inside(own, other)[place]])
-    weights = [jnp.asarray(pool.log_weight)[::2], jnp.asarray(extra.log_weight)[place]]
-    shares = jnp.concatenate([jax.nn.log_softmax(one) for one in weights])
-    source = np.concatenate([pool.source[::2], extra.source[place]])
-    joined = pool._replace(position=position, log_weight=shares, source=jnp.asarray(source))
+    size = 2 * own.pool.position.shape[0] // (1 + len(others))
+    parts = []
+    for one in (own, *others):
+        count = one.pool.position.shape[0]
+        chosen = np.arange(size) * count // size
+        place = one.pool.position if one is own else _inside(own, one)
+        weight = jax.nn.log_softmax(jnp.asarray(one.pool.log_weight)[chosen])
+        parts.append((jnp.asarray(place)[chosen], weight, jnp.asarray(one.pool.source)[chosen]))
+    position, log_weight, source = (jnp.concatenate(leaves) for leaves in zip(*parts, strict=True))
+    joined = own.pool._replace(position=position, log_weight=log_weight, source=source)
     return own._replace(pool=jax.device_get(joined))
 
 
-def exchange_pools(prepares: list[Preparation]) -> tuple[list[Preparation], tuple[str, ...]]:
+def exchange_pools(
+    prepares: list[Preparation], *, always: bool = False
+) -> tuple[list[Preparation], tuple[str, ...]]:
     """Add to each pool that misses regions the pool that has most of them.
 
     Each replicate is compared with the next three (`NUM_COMPARED`).
 
     Args:
         prepares: preparations of all replicates.
+        always: whether each pool receives those of the compared replicates anyway. What one search
+            met is then in all pools; a mixture that is fitted to them corrects the proportions.
 
     Returns:
-        Preparations, unchanged where nothing is missing, and a sentence for each changed one.
+        Preparations, and a sentence for each pool that missed something.
     """
     found, said = list(prepares), []
     for k, own in enumerate(prepares):
@@ -107,6 +114,7 @@ def exchange_pools(prepares: list[Preparation]) -> tuple[list[Preparation], tupl
             ((missing_share(own, prepares[j]), j) for j in others), default=(0.0, k)
         )
         if missing > MIN_MISSING_WEIGHT:
-            found[k] = joined_pool(own, prepares[most])
             said.append(f"replicate {k} lacked {missing:.0%} of what replicate {most} saw")
+        if others and (always or missing > MIN_MISSING_WEIGHT):
+            found[k] = joined_pool(own, [prepares[j] for j in (others if always else [most])])
     return found, tuple(said)

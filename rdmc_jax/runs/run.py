@@ -95,7 +95,7 @@ def bound_programs(
 
     def prepare_one(name: str, rng_key: PRNGKey, recipe: Recipe) -> Preparation:
         arguments = (replicated(rng_key, mesh), logdensity_fn, own, dataset, points)
-        static = {"pilot": recipe.pilot, "method": recipe.method}
+        static: dict[str, Any] = {"pilot": recipe.pilot, "method": recipe.method}
         origin = (recipe.pilot, recipe.method)
         found = store.load(name, origin, lambda: _prepare.eval_shape(*arguments, **static))
         if found is None:
@@ -352,10 +352,11 @@ def run_plan(
         nonlocal plan
         for replicate in range(plan.num_replicates):
             prepare(replicate)
+        is_fitted = isinstance(recipe.method.start, FittedStart)
         if recipe.method.pool is not None:
-            prepares[:], exchanged = exchange_pools(prepares)
+            prepares[:], exchanged = exchange_pools(prepares, always=is_fitted)
             plan = plan._replace(exchanged_pools=exchanged)
-        if isinstance(recipe.method.start, FittedStart):
+        if is_fitted:
             for replicate, prepared in enumerate(prepares):
                 own = jax.random.fold_in(prepare_key(key, replicate), 1)
                 name = f"replicate{replicate}-fit"

@@ -82,8 +82,9 @@ def local_gaussians(rng_key: PRNGKey, pool: Pool, num_components: int) -> Mixtur
     """Moment-matched denoising posteriors of noised members of a pool.
 
     Member y with noise, ``x = y + σξ``, has the posterior of the pool's members under the kernel
-    ``N(x; y_j, σ²I)``. σ is where `MEMBERS` of them count, effectively, and at most the noise that
-    `noised_pool` allows. No exact weight depends on this choice.
+    ``N(x; y_j, σ²I)``. σ is where `MEMBERS` of them count, effectively, and at most 2.5 widths of a
+    mode (`LARGEST_NOISE`): with few members, a local Gaussian of average width is better than one
+    that reaches over several modes. No exact weight depends on this choice.
 
     Args:
         rng_key: key.
@@ -117,8 +118,7 @@ def local_gaussians(rng_key: PRNGKey, pool: Pool, num_components: int) -> Mixtur
     first = jnp.zeros((num_components,), member.dtype)
     (octave, _), _ = jax.lax.scan(halve, (first, first + NUM_OCTAVES), None, NUM_HALVINGS)
     sigma = 2 * widest * 2.0**-octave
-    widths, medians = LARGEST_NOISE
-    sigma = jnp.minimum(sigma, jnp.maximum(widths, medians * jnp.median(sigma)))
+    sigma = jnp.minimum(sigma, LARGEST_NOISE[0])
     _, moments = noised_moments(member + sigma[:, None] * noise, sigma, pool)
     return mixture_of(moments.mean, factor_of(shrunk_covariance(moments, sigma)))
 
