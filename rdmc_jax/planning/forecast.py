@@ -115,6 +115,7 @@ def predicted(
     if measured.tv_limit > target:
         affordable = math.inf if max_evals is None else max_evals
         sizes = next_sizes([measured], tolerance, spent, affordable) or sizes
-    ratio = predicted_variance([measured], sizes) / measured.relative_variance
-    limit = measured.tv_limit * math.sqrt(ratio) if measured.relative_variance else 0.0
+    limit, before = measured.tv_limit, measured.relative_variance
+    if sizes != (1, 0) and math.isfinite(before):
+        limit *= math.sqrt(predicted_variance([measured], sizes) / before)
     return Prediction(*sizes, limit, spent(sizes) / num_samples, limit <= target)

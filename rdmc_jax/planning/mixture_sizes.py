@@ -7,6 +7,7 @@ With T temperatures ``log(1 + χ²)`` falls like a power of ``1 + T``. Of all pa
 logarithm, where candidates lower χ² itself.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -92,6 +93,8 @@ def predicted_variance(trials: list[Trial], sizes: Sizes) -> float:
     [1.5, 0.59]
     """
     last = trials[-1]
+    if not math.isfinite(last.relative_variance):
+        return math.inf if sizes.num_temperatures <= last.num_temperatures else 1e6
 
     def height(one: Trial) -> float:
         return math.log1p(min(one.num_candidates * one.relative_variance, 1e6))
@@ -129,25 +132,20 @@ def next_sizes(
         # the bound is about proportional to √χ²
         wanted = last.relative_variance * (MARGIN * tolerance / last.tv_limit) ** 2
         allowed = min(wanted, allowed)
-    is_sure = is_reliable(last)
     choices = []
-    for num_temperatures in TEMPERATURES:
-        for num_candidates in CANDIDATES:
-            new = Sizes(num_candidates, num_temperatures)
-            is_more = ensemble_evals(new) > ensemble_evals(now)
-            # a χ² that cannot be believed is lowered by temperatures only
-            if is_more and (is_sure or num_temperatures > now.num_temperatures):
-                choices.append((predicted_variance(trials, new), cost(new), new))
-    if tolerance is None:
-        most = MOST_PER_DRAW * NUM_PARTICLES
-        choices = [one for one in choices if ensemble_evals(one[2]) <= most]
-    choices = [one for one in choices if one[1] <= affordable]
+    for new in itertools.starmap(Sizes, itertools.product(CANDIDATES, TEMPERATURES)):
+        variance, evals = predicted_variance(trials, new), ensemble_evals(new)
+        # a χ² that cannot be believed is lowered by temperatures only
+        is_better = variance < last.relative_variance and evals > ensemble_evals(now)
+        is_known = is_reliable(last) or new.num_temperatures > now.num_temperatures
+        is_small = tolerance is not None or evals <= MOST_PER_DRAW * NUM_PARTICLES
+        if is_better and is_known and is_small and cost(new) <= affordable:
+            choices.append((variance, cost(new), new))
     if not choices:
         return None
     least = min(variance for variance, _, _ in choices)
-    return min((one for one in choices if one[0] <= max(allowed, 1.3 * least)), key=lambda c: c[1])[
-        2
-    ]
+    enough = [one for one in choices if one[0] <= max(allowed, 1.3 * least)]
+    return min(enough, key=lambda one: one[1])[2]
 
 
 class MixtureLadder:

@@ -99,7 +99,7 @@ def lbfgs_ascent(
         new = jax.tree.map(lambda a, b: jnp.where(is_up, a, b), new, at)
         length = jnp.linalg.norm(new.uphill)
         wanted = jnp.where(new.memory.count > 1, jnp.minimum(length, radius), radius)
-        step = new.uphill * (wanted / jnp.maximum(length, jnp.finfo(x.dtype).tiny))
+        step = new.uphill * jnp.where(length > 0, wanted / length, 0.0)
         return new._replace(step=step, radius=radius), value == -jnp.inf
 
     zero = jnp.zeros_like(x)

@@ -297,8 +297,12 @@ def _truncated(log_weight: Array) -> Array:
     return jnp.where(jnp.isfinite(mean), cut, jnp.zeros_like(cut))
 
 
-class _FromMixture(NamedTuple):
-    """One particle's path from the mixture to the target, in a component's coordinates."""
+class _FromComponent(NamedTuple):
+    """One particle's path from its component ``N_k`` to ``N_k π/q``, in the component's own units.
+
+    The step depends on k, so the path must begin with the law that the particle has given k. The
+    sum of ``share_k N_k π/q`` over the components is π.
+    """
 
     mixture: Mixture
     mean: Array
@@ -308,10 +312,10 @@ class _FromMixture(NamedTuple):
         return moved(self.mean, self.factor, z)
 
     def log_reference(self, z: Array) -> Array:
-        return log_density(self.mixture, self.position(z))
+        return -0.5 * jnp.sum(z**2) - 0.5 * z.size * jnp.log(2 * jnp.pi)
 
     def log_rest(self, z: Array) -> Array:
-        return jnp.zeros((), z.dtype)
+        return self.log_reference(z) - log_density(self.mixture, self.position(z))
 
 
 @record
@@ -320,9 +324,9 @@ class candidates:
 
     ``w = (1/M) Σ_j w_j`` with ``w_j = π̃(y_j)/q(y_j)``, and ``y_j`` is taken with probability
     ``∝ w_j``. The variance of w, and with it the distance of an unweighted draw from the target,
-    falls like 1/M. With temperatures each candidate comes from annealed importance sampling from q
-    to the target, whose weight takes the place of ``π̃/q``. One evaluation per candidate, and one
-    per temperature.
+    falls like 1/M. With temperatures each candidate comes from annealed importance sampling from
+    its component N_k to ``N_k π̃/q``, whose weight takes the place of ``π̃/q``. One evaluation per
+    candidate, and one per temperature.
 
     Args:
         num_candidates: M.
@@ -376,7 +380,7 @@ class candidates:
             total = jnp.logaddexp(log_sum, drawn.log_weight)
             share = jnp.exp(drawn.log_weight - total)
             uniform = jax.random.uniform(keep_key, share.shape, share.dtype)
-            is_new = ~(uniform >= share)  # the first of those without weight is kept
+            is_new = ~(uniform >= share)  # nan as long as no candidate has weight
             kept = jnp.where(is_new[:, None], drawn.position, kept)
             rest = (drawn.acceptance_rate, drawn.num_evals, drawn.num_nonfinite)
             return (kept, jnp.where(jnp.isnan(total), -jnp.inf, total)), rest
@@ -406,7 +410,7 @@ class candidates:
                 rng_key,
                 logdensity_fn,
                 own,
-                lambda own: _FromMixture(mixture, *own),
+                lambda own: _FromComponent(mixture, *own),
                 dim,
                 options,
             )

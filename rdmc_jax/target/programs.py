@@ -64,6 +64,11 @@ class compiled(Generic[P, T]):
         program, rest = self._program(args)
         return program.eval_shape(*rest, **named)
 
+    def trace(self, *args: Any, **named: Any) -> Any:
+        """Trace the program, which raises what the density raises; see `jax.stages`."""
+        program, rest = self._program(args)
+        return program.trace(*rest, **named)
+
     def lower(self, *args: Any, **named: Any) -> Any:
         """Lower the program; see `jax.stages`."""
         program, rest = self._program(args)
