@@ -17,11 +17,13 @@ class Trial(NamedTuple):
     tv_bound: float
     tv_limit: float  # upper 95 % confidence limit
     evals: int  # of all replicates; 0 for draws that the fit has paid
+    is_restart: bool = False  # from the noised pool, not from the mixture
 
     def summary(self) -> str:
         """One line."""
         return (
-            f"{self.num_candidates} candidates, {self.num_temperatures} temperatures: "
+            f"{self.num_candidates} candidates, {self.num_temperatures} temperatures"
+            f"{' from the noised pool' if self.is_restart else ''}: "
             f"TV {self.tv_bound:.3f} (limit {self.tv_limit:.3f}), relative variance of the weights "
             f"{self.relative_variance:.2g}, Pareto k {self.pareto_k:.2f}, "
             f"{self.evals:,} evaluations"

@@ -46,9 +46,9 @@ DEFAULT_SIZES: tuple[MixtureSizes, ...] = (
     MixtureSizes(
         climbing_pilot(
             num_rounds=4,
-            num_starts=48,
-            num_iterations=16,
-            num_candidates=160,
+            num_starts=96,
+            num_iterations=28,
+            num_candidates=32,
             num_chains=384,
             num_steps=8,
         ),

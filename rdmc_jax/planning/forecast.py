@@ -108,7 +108,7 @@ def predicted(
     """
 
     def spent(sizes: Sizes) -> int:
-        runs = num_ensembles + (sizes != (1, 0))
+        runs = num_ensembles + (sizes != Sizes(1, 0))
         return num_replicates * (num_prepared + runs * ensemble_evals(sizes))
 
     sizes, target = Sizes(1, 0), MARGIN * tolerance
@@ -116,6 +116,6 @@ def predicted(
         affordable = math.inf if max_evals is None else max_evals
         sizes = next_sizes([measured], tolerance, spent, affordable) or sizes
     limit, before = measured.tv_limit, measured.relative_variance
-    if sizes != (1, 0) and math.isfinite(before):
+    if sizes != Sizes(1, 0) and math.isfinite(before):
         limit *= math.sqrt(predicted_variance([measured], sizes) / before)
-    return Prediction(*sizes, limit, spent(sizes) / num_samples, limit <= target)
+    return Prediction(*sizes[:2], limit, spent(sizes) / num_samples, limit <= target)

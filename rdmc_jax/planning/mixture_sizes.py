@@ -4,7 +4,8 @@ The weights of fresh draws of the fitted mixture say how many evaluations an eff
 With the relative variance χ² of the weights of single draws, M candidates have χ²/M and cost M.
 With T temperatures ``log(1 + χ²)`` falls like a power of ``1 + T``. Of all pairs of M and T whose
 χ² is small enough, the cheapest is taken. Temperatures pay where χ² is large: there they lower its
-logarithm, where candidates lower χ² itself.
+logarithm, where candidates lower χ² itself. Where the weights have a heavy tail, the restart from
+the noised pool takes over.
 """
 
 import itertools
@@ -18,7 +19,7 @@ from ..draws.plan import Trial
 from ..montecarlo.weights import pareto_k, tv_limit, weight_ess
 from ..samplers.core import EnsembleResult, Preparation
 from ..samplers.finishes import Annealing
-from ..samplers.methods import NUM_PARTICLES, MixtureSizes, mixture_draws
+from ..samplers.methods import NUM_PARTICLES, MixtureSizes, mixture_draws, restarted
 from ..types import Method
 from .tolerance import MARGIN, RunFn, growth, spent_on
 
@@ -33,7 +34,7 @@ FEW_EFFECTIVE = 50.0
 """Effective draws of a trial below which the same is true."""
 CANDIDATES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024)
 TEMPERATURES = (0, 4, 8, 16, 32, 64, 128, 256, 512)
-MOST_PER_DRAW = 160
+MOST_PER_DRAW = 300
 """Evaluations per draw that are spent without a tolerance, at most."""
 POWER = 0.5
 """Power of ``1 + T`` with which ``log(1 + χ²)`` falls; from .4 to .8 in measurements."""
@@ -44,11 +45,16 @@ class Sizes(NamedTuple):
 
     num_candidates: int
     num_temperatures: int
+    is_restart: bool = False  # from the noised pool, not from the mixture
+
+
+RESTARTS = tuple(Sizes(1, 2**k, True) for k in range(5, 11))
+"""Restarts from the noised pool, for targets that no mixture resembles: from 32 temperatures on."""
 
 
 def ensemble_evals(sizes: Sizes, num_particles: int = NUM_PARTICLES) -> int:
     """Evaluations of one ensemble: density values, or values with gradients."""
-    count, num_temperatures = sizes
+    count, num_temperatures, _ = sizes
     if not num_temperatures:
         return count * num_particles
     looks = num_particles  # one for the steepness of each path
@@ -74,7 +80,9 @@ def measured(log_weights: list[np.ndarray], sizes: Sizes, evals: int) -> Trial:
     ess = weight_ess(joined) if has_any else 0.0
     variance = joined.size / ess - 1 if has_any else math.inf
     tail = pareto_k(joined) if has_any else math.inf
-    return Trial(*sizes, variance, ess, tail, bound.estimate, bound.upper, evals)
+    count, num_temperatures, is_restart = sizes
+    limits = (bound.estimate, bound.upper)
+    return Trial(count, num_temperatures, variance, ess, tail, *limits, evals, is_restart)
 
 
 def is_reliable(one: Trial) -> bool:
@@ -108,6 +116,41 @@ def predicted_variance(trials: list[Trial], sizes: Sizes) -> float:
     return math.expm1(height(last) * cooler) / sizes.num_candidates
 
 
+def sizes_of(one: Trial) -> Sizes:
+    """Sizes of a trial."""
+    return Sizes(one.num_candidates, one.num_temperatures, one.is_restart)
+
+
+def next_restart(
+    last: Trial, tolerance: float | None, is_affordable: Callable[[Sizes], bool]
+) -> Sizes | None:
+    """Choose the temperatures of a restart from the noised pool.
+
+    Weights of the mixture that have a heavy tail say nothing of what more candidates would do: the
+    target reaches to where the mixture has no mass. Particles of the noised pool are annealed
+    there.
+
+    Args:
+        last: trial, of the mixture or of a restart.
+        tolerance: total variation that was asked for, or None.
+        is_affordable: whether sizes fit the budget.
+    """
+    allowed = AIMED_RELATIVE_VARIANCE
+    if tolerance is not None and math.isfinite(last.relative_variance):
+        wanted = last.relative_variance * (MARGIN * tolerance / last.tv_limit) ** 2
+        allowed = min(wanted, allowed)
+    least = last.num_temperatures + 1 if last.is_restart else 0
+    growth = last.relative_variance / allowed if last.is_restart else 1.0
+    most = MOST_PER_DRAW * NUM_PARTICLES if tolerance is None else math.inf
+    fitting = [
+        new
+        for new in RESTARTS
+        if new.num_temperatures >= least and ensemble_evals(new) <= most and is_affordable(new)
+    ]
+    enough = [new for new in fitting if new.num_temperatures >= growth * last.num_temperatures]
+    return next(iter(enough or fitting[-1:]), None)
+
+
 def next_sizes(
     trials: list[Trial],
     tolerance: float | None,
@@ -126,20 +169,20 @@ def next_sizes(
         Sizes, or None if no larger ones exist or fit the budget.
     """
     last = trials[-1]
-    now = Sizes(last.num_candidates, last.num_temperatures)
+    now = sizes_of(last)
     allowed = AIMED_RELATIVE_VARIANCE
     if tolerance is not None:
         # the bound is about proportional to √χ²
         wanted = last.relative_variance * (MARGIN * tolerance / last.tv_limit) ** 2
         allowed = min(wanted, allowed)
+    if last.is_restart or not is_reliable(last):
+        return next_restart(last, tolerance, lambda new: cost(new) <= affordable)
     choices = []
     for new in itertools.starmap(Sizes, itertools.product(CANDIDATES, TEMPERATURES)):
         variance, evals = predicted_variance(trials, new), ensemble_evals(new)
-        # a χ² that cannot be believed is lowered by temperatures only
         is_better = variance < last.relative_variance and evals > ensemble_evals(now)
-        is_known = is_reliable(last) or new.num_temperatures > now.num_temperatures
         is_small = tolerance is not None or evals <= MOST_PER_DRAW * NUM_PARTICLES
-        if is_better and is_known and is_small and cost(new) <= affordable:
+        if is_better and is_small and cost(new) <= affordable:
             choices.append((variance, cost(new), new))
     if not choices:
         return None
@@ -210,10 +253,13 @@ class MixtureLadder:
         return growth(
             ("candidates", now.num_candidates, new.num_candidates),
             ("temperatures", now.num_temperatures, new.num_temperatures),
+            ("restart from the pool", now.is_restart, new.is_restart),
         )
 
     def method(self, sizes: Sizes) -> Method:
-        """Mixture draws of these sizes."""
+        """Mixture draws, or a restart, of these sizes."""
+        if sizes.is_restart:
+            return restarted(self._sizes, num_temperatures=sizes.num_temperatures)
         return mixture_draws(
             self._sizes,
             num_candidates=sizes.num_candidates,

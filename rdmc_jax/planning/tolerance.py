@@ -237,6 +237,8 @@ def search_sizes(
             wanted = MARGIN * tolerance
             tell(trial_line(len(tried) - 1, one.tv_limit, wanted, spent, stopped or follows))
     best = min(range(len(tried)), key=lambda k: tried[k][0].tv_limit)
+    if tolerance is None and ladder.is_enough(tried[-1][0], None):
+        best = len(tried) - 1
     one, sizes, prepares = tried[best]
     trials = tuple(t[0] for t in tried)
     return SearchResult(prepares, ladder.method(sizes), ladder.discarded, trials, best, stopped)
@@ -258,6 +260,7 @@ def with_trials(plan: Plan, found: SearchResult, tolerance: float | None) -> Pla
     if len(found.trials) > 1:
         said += (
             f", so the run has {one.num_candidates} candidates and {one.num_temperatures} "
-            f"temperatures ({1 / (1 + one.relative_variance):.0%} effective, {found.stopped})"
+            f"temperatures{' from the noised pool' if one.is_restart else ''} "
+            f"({1 / (1 + one.relative_variance):.0%} effective, {found.stopped})"
         )
     return plan._replace(reason=f"{plan.reason}; {said}")

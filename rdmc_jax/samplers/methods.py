@@ -14,7 +14,7 @@ from ..montecarlo.kernels import mala, random_walk, ula
 from ..pools.pilot import PilotFn, climbing_pilot
 from ..pools.pool import broad_chains, known_points, union
 from ..pools.tempering import tempered_smc
-from ..types import Method, record
+from ..types import Method, PoolGenerator, record
 from .finishes import annealed_finish, identity_finish
 from .mixture import candidates, mixture
 from .noised_pool import noised_pool, shrunk_covariance
@@ -71,13 +71,6 @@ def mixture_draws(
         num_temperatures: of their annealing.
     """
     kernel, acceptance = (mala, 0.57) if sizes.has_gradient else (random_walk, 0.3)
-    tempered = tempered_smc(
-        kernel,
-        num_particles=sizes.num_pool,
-        num_steps=sizes.num_steps,
-        target_acceptance=acceptance,
-        max_rounds=sizes.max_rounds,
-    )
     start = mixture(
         num_particles=NUM_PARTICLES,
         num_components=sizes.num_components,
@@ -90,7 +83,36 @@ def mixture_draws(
         kernel=kernel,
         target_acceptance=acceptance,
     )
-    return rdmc(start, finish=finish, pool=union(known_points(), tempered))
+    return rdmc(start, finish=finish, pool=_pool_of(sizes))
+
+
+def _pool_of(sizes: MixtureSizes) -> PoolGenerator:
+    kernel, acceptance = (mala, 0.57) if sizes.has_gradient else (random_walk, 0.3)
+    tempered = tempered_smc(
+        kernel,
+        num_particles=sizes.num_pool,
+        num_steps=sizes.num_steps,
+        target_acceptance=acceptance,
+        max_rounds=sizes.max_rounds,
+    )
+    return union(known_points(), tempered)
+
+
+def restarted(sizes: MixtureSizes, *, num_temperatures: int) -> Method:
+    """`restart` from the pool of `mixture_draws`, for targets that no mixture resembles.
+
+    Args:
+        sizes: those of the mixture draws.
+        num_temperatures: of the finish.
+    """
+    kernel, acceptance = (mala, 0.6) if sizes.has_gradient else (random_walk, 0.3)
+    finish = annealed_finish(
+        kernel,
+        num_temperatures=num_temperatures,
+        target_acceptance=acceptance,
+        reference=shrunk_covariance,
+    )
+    return rdmc(noised_pool(num_particles=NUM_PARTICLES), finish=finish, pool=_pool_of(sizes))
 
 
 POOL_SOURCES = ("pilot and known points", "tempered SMC")

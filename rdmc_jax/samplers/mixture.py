@@ -67,6 +67,10 @@ NUM_HALVINGS = 8
 """Bisections of that range: to a twentieth of an octave."""
 
 
+KEPT = 0.25
+"""Weight of the old points in the pool with the draws: what draws overlooked stays possible."""
+NO_SOURCE = -1
+"""``source`` of draws: they come from all generators, so they count as found by none."""
 NUM_WIDE = 16
 """Components that each round adds beside the local ones, wider than these."""
 WIDEST = 4
@@ -162,7 +166,7 @@ class mixture:
             pool: weighted points.
 
         Returns:
-            `Fitted`, with ``num_rounds * num_drawn`` evaluations.
+            `Fitted`, with ``num_rounds * num_drawn`` evaluations; its pool has the draws, too.
         """
         num_rounds, count = self.num_rounds, self.num_drawn
         num_each = self.num_components + NUM_WIDE
@@ -229,10 +233,20 @@ class mixture:
 
         steps = (jnp.arange(num_rounds), jax.random.split(rng_key, num_rounds))
         carry = (first, jnp.zeros((num_rounds, count, dim), dtype), unseen, unseen)
-        (mixture, _, logdensity, _), fresh = jax.lax.scan(one_round, carry, steps)
+        (mixture, x, logdensity, log_weight), fresh = jax.lax.scan(one_round, carry, steps)
         evals = Evaluations(jnp.asarray(num_rounds * count, jnp.int32), jnp.zeros((), jnp.int32))
         bad = jnp.sum(~jnp.isfinite(logdensity), dtype=jnp.int32)
-        made = pool._replace(mixture=mixture, num_evals=evals, num_nonfinite=bad)
+        old = jax.nn.log_softmax(pool.log_weight) + jnp.log(KEPT)
+        drawn = jax.nn.log_softmax(_truncated(log_weight.reshape(-1))) + jnp.log1p(-KEPT)
+        no_source = jnp.full((num_rounds * count,), NO_SOURCE, pool.source.dtype)
+        made = Pool(
+            jnp.concatenate([pool.position, x.reshape(-1, dim)]),
+            jnp.concatenate([old, drawn]),
+            evals,
+            bad,
+            jnp.concatenate([pool.source, no_source]),
+            mixture,
+        )
         return Fitted(made, jnp.where(jnp.isnan(fresh[-1]), -jnp.inf, fresh[-1]))
 
     def sample(
