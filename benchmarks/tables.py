@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 from benchmarks.accuracy import accuracy, blind_spot, calibration, random_mixtures, tolerance
-from benchmarks.comparison import equal_error, losses, separation, work_precision
+from benchmarks.comparison import equal_error, losses, price, separation, work_precision
 from benchmarks.design import ablations, tuning
 from benchmarks.harness.report import RESULTS, markdown, write
 from benchmarks.speed import scaling, speed, startup
@@ -68,6 +68,7 @@ TABLES = {
         "equal_error": records_of(equal_error.table),
         "separation": lambda report: separation.table(report["targets"]),
         "losses": losses.table,
+        "price": price.table,
     },
     FOLDER / "speed" / "README.md": {
         "speed": speed_tables,

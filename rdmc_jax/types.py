@@ -4,7 +4,15 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar, dataclass_transform
+from typing import (
+    Any,
+    NamedTuple,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    dataclass_transform,
+    runtime_checkable,
+)
 
 import jax
 import jax.numpy as jnp
@@ -125,6 +133,16 @@ class Transition(Protocol):
         """
 
 
+class Mixture(NamedTuple):
+    """Mixture of Gaussians ``Σ_k share_k N(m_k, A_k A_kᵀ)``."""
+
+    mean: Array  # (num_components, dim)
+    factor: Array  # A: deviations (num_components, dim), or (num_components, dim, dim)
+    inverse: Array  # of A, of the same shape
+    log_height: Array  # (num_components,) -log √det 2πAAᵀ
+    log_share: Array  # (num_components,) -inf: not part of it
+
+
 class Pool(NamedTuple):
     """Weighted points that between them should touch every mode, and what they cost."""
 
@@ -134,6 +152,7 @@ class Pool(NamedTuple):
     num_nonfinite: Array
     source: Array  # (num_points,) int: which generator made it, 0 for known ones, -1 for draws
     largest_useful_noise: Array  # () coarsest noise found to be of use; 0: none known
+    mixture: Mixture | None = None  # fitted to the points, where a start has done that
 
 
 class PoolGenerator(Protocol):
@@ -154,7 +173,7 @@ class StartDraws(NamedTuple):
     log_density: Array | None  # (num_particles,); None: unknown, the run has no weights
     num_evals: Evaluations
     num_nonfinite: Array
-    moments: Moments | None = None  # of the posteriors at x, where the start knows them
+    moments: Any = None  # `Moments` of the posteriors at x, or a `Mixture`, if the start has any
 
 
 class Start(Protocol):
@@ -177,6 +196,21 @@ class Start(Protocol):
         known: Pool,
     ) -> StartDraws:
         """Draw the particles; ``known`` is the method's pool, or the example position."""
+
+
+class Fitted(NamedTuple):
+    """A pool with its mixture."""
+
+    pool: Pool  # its counts are those of the fit
+    fresh_log_weight: Array  # (num_drawn,) weights of draws of the mixture that did not shape it
+
+
+@runtime_checkable
+class FittedStart(Start, Protocol):
+    """A start that fits a mixture to the pool before any ensemble runs."""
+
+    def fit(self, rng_key: PRNGKey, logdensity_fn: LogDensityFn, pool: Pool) -> Fitted:
+        """Fit the mixture, once, when the pool is complete."""
 
 
 class FinishDraws(NamedTuple):

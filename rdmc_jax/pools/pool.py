@@ -76,8 +76,7 @@ def fixed_pool(position: Array, log_weight: Array | None = None) -> Pool:
 
 def as_known(pool: Pool) -> Pool:
     """The pool with its costs set to zero, because they were counted before."""
-    free = fixed_pool(pool.position, pool.log_weight)
-    return free._replace(source=pool.source, largest_useful_noise=pool.largest_useful_noise)
+    return pool._replace(num_evals=Evaluations.zero(), num_nonfinite=jnp.zeros((), jnp.int32))
 
 
 def pool_of(

@@ -8,6 +8,7 @@ from .exoplanet import exoplanet
 from .galaxies import galaxy, mixture_posterior
 from .logistic import logistic
 from .mixtures import (
+    concentric_spike,
     gaussian,
     gaussian_rotated,
     gaussian_scales,
@@ -23,6 +24,7 @@ from .wells import eggbox, many_well, phi4_chain
 
 __all__ = [
     "bananas",
+    "concentric_spike",
     "eggbox",
     "exoplanet",
     "funnel",

@@ -296,6 +296,43 @@ def unequal_mixture(dim: int = 8) -> Problem:
 
 
 @memoised_problem
+def concentric_spike(dim: int = 10, share: float = 0.9) -> Problem:
+    """Return share N(0, .01 I) + (1 - share) N(0, I): a spike in the middle of a broad mode.
+
+    The broad mode is light, and everywhere around the spike. A sampler that follows the mass loses
+    it, log Z is then low by ``-log share``, and effective sample sizes look better than before.
+
+    Args:
+        dim: Dimension.
+        share: Mass of the spike, in (0, 1).
+
+    Raises:
+        ValueError: If the share is out of range.
+
+    >>> from rdmc_jax import problems
+    >>> problems.concentric_spike(5).mode_weights.round(3).tolist()  # the broad one first
+    [0.1, 0.9]
+    """
+    from scipy.stats import chi2
+
+    if not 0 < share < 1:
+        raise ValueError(f"share must lie between 0 and 1, but got {share}.")
+    variance = 0.01
+    log_odds = np.log(share / (1 - share)) - 0.5 * dim * np.log(variance)
+    squared_radius = 2 * max(log_odds, 0.0) / (1 / variance - 1)
+    inside = share * chi2.cdf(squared_radius / variance, dim)
+    inside += (1 - share) * chi2.cdf(squared_radius, dim)
+    return gaussian_mixture(
+        f"concentric_spike(dim={dim}, share={share:g})",
+        weights=(1 - share, share),
+        means=np.zeros((2, dim)),
+        covariances=(1.0, variance),
+        mode_weights=(1 - inside, inside),
+        reference="closed form",
+    )
+
+
+@memoised_problem
 def spike_slab(dim: int = 2) -> Problem:
     """Return 1/2 N(0, I) + 1/2 N(m, .05 I) with m = 4 (1, ..., 1) / sqrt(dim).
 

@@ -29,6 +29,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from ..samplers.sampler import Method
 from ..target.flat import bind
+from ..target.programs import compiled
 from ..types import Array, ArrayTree, LogDensityFn, Pool, PRNGKey, Sampler
 
 PARTICLES, REPLICATES = "particles", "replicates"
@@ -149,7 +150,7 @@ def spread(method: Method, mesh: Mesh | None) -> Any:
     return bound
 
 
-@functools.partial(jax.jit, static_argnames=("logdensity_fn", "has_gradient"))
+@functools.partial(compiled, static=("has_gradient",))
 def _evaluations(
     points: Array,
     logdensity_fn: LogDensityFn,

@@ -1,6 +1,5 @@
 """`forecast`: predict what a run will need, from one discarded ensemble."""
 
-import functools
 from typing import Any
 
 import jax
@@ -17,6 +16,7 @@ from ..planning.tolerance import check_tolerance
 from ..samplers.methods import duplicated_restart
 from ..target.checks import as_count, checked_target, typed_key
 from ..target.flat import bind, dimension, ravel_ensemble
+from ..target.programs import compiled
 from ..types import Array, ArrayTree, LogDensityFn, PRNGKey
 from .checkpoint import nowhere
 from .run import bound_programs, check_prepared, prepare_key, trial_key
@@ -29,7 +29,7 @@ MAX_DIM = 128
 """Largest dimension in which Hessians are computed."""
 
 
-@functools.partial(jax.jit, static_argnames="logdensity_fn")
+@compiled
 def curvatures(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any, points: Array) -> Array:
     """Compute the eigenvalues of ``-∇² log π`` at points and in the valleys between them.
 

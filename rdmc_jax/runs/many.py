@@ -17,6 +17,7 @@ from ..samplers.core import EnsembleResult, Recipe, core
 from ..samplers.sampler import check_method
 from ..target.checks import any_has_gradient, as_count, checked_many, shown, typed_key
 from ..target.flat import dimension
+from ..target.programs import compiled
 from ..types import ArrayTree, Evaluations, Finding, LogDensityFn, Method, PRNGKey, RDMCWarning
 
 
@@ -69,7 +70,7 @@ class ManyDraws:
         return found
 
 
-@functools.partial(jax.jit, static_argnames=("logdensity_fn", "recipe"))
+@functools.partial(compiled, static=("recipe",))
 def _several(
     rng_keys: PRNGKey,
     logdensity_fn: LogDensityFn,

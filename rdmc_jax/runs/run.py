@@ -26,18 +26,20 @@ from ..montecarlo.weights import (
 )
 from ..planning.defaults import more_temperatures
 from ..planning.tolerance import Ladder, RunFn, search_sizes
-from ..samplers.core import EnsembleResult, Preparation, Recipe, ensemble, prepare
+from ..samplers.core import EnsembleResult, Preparation, Recipe, ensemble, fit, prepare
 from ..target.flat import ravel_ensemble, to_standard
-from ..types import ArrayTree, Evaluations, LogDensityFn, Method, PRNGKey
+from ..target.programs import compiled
+from ..types import ArrayTree, Evaluations, FittedStart, LogDensityFn, Method, PRNGKey
 from .checkpoint import Checkpoint, nowhere, open_checkpoint
 from .devices import collected, dealt, replicated, spread, vmapped_over
 from .exchange import exchange_pools
 from .progress import reporter
 
-_prepare = jax.jit(prepare, static_argnames=("logdensity_fn", "pilot", "method"))
+_prepare = compiled(prepare, ("pilot", "method"))
+_fit = compiled(fit, ("method",))
 
 
-@functools.partial(jax.jit, static_argnames=("logdensity_fn", "method", "mesh"))
+@functools.partial(compiled, static=("method", "mesh"))
 def _ensembles(
     rng_keys: PRNGKey,
     logdensity_fn: LogDensityFn,
@@ -61,6 +63,8 @@ class Programs(NamedTuple):
 
     prepare: Callable[[str, PRNGKey, Recipe], Preparation]
     """``(name, rng_key, recipe)``: pilot and pool of one replicate."""
+    fit: Callable[[str, PRNGKey, Preparation, Method], Preparation]
+    """``(name, rng_key, prepared, method)``: what the start fits to the pool."""
     ensembles: Callable[[list[str], PRNGKey, Preparation, Method], list[EnsembleResult]]
     """``(names, rng_keys, prepared, method)``: one ensemble for each name and key."""
 
@@ -92,11 +96,21 @@ def bound_programs(
 
     def prepare_one(name: str, rng_key: PRNGKey, recipe: Recipe) -> Preparation:
         arguments = (replicated(rng_key, mesh), logdensity_fn, own, dataset, points)
-        static = {"pilot": recipe.pilot, "method": recipe.method}
+        static: dict[str, Any] = {"pilot": recipe.pilot, "method": recipe.method}
         origin = (recipe.pilot, recipe.method)
         found = store.load(name, origin, lambda: _prepare.eval_shape(*arguments, **static))
         if found is None:
             found = jax.device_get(_prepare(*arguments, **static))
+            store.save(name, origin, found)
+        return found
+
+    def fit_one(name: str, rng_key: PRNGKey, prepared: Preparation, method: Method) -> Preparation:
+        placed = replicated((rng_key, prepared), mesh)
+        arguments = (placed[0], logdensity_fn, own, dataset, placed[1])
+        origin = (method, prepared)
+        found = store.load(name, origin, lambda: _fit.eval_shape(*arguments, method=method))
+        if found is None:
+            found = jax.device_get(_fit(*arguments, method=method))
             store.save(name, origin, found)
         return found
 
@@ -123,7 +137,7 @@ def bound_programs(
             store.save(name, origin, result)
         return results
 
-    return Programs(prepare_one, several)
+    return Programs(prepare_one, fit_one, several)
 
 
 def shares_of(num_samples: int, plan: Plan) -> list[int]:
@@ -342,6 +356,11 @@ def run_plan(
         if recipe.method.pool is not None:
             prepares[:], exchanged = exchange_pools(prepares)
             plan = plan._replace(exchanged_pools=exchanged)
+        if isinstance(recipe.method.start, FittedStart):
+            for replicate, prepared in enumerate(prepares):
+                own = jax.random.fold_in(prepare_key(key, replicate), 1)
+                name = f"replicate{replicate}-fit"
+                prepares[replicate] = programs.fit(name, own, prepared, recipe.method)
         used, method = prepares, recipe.method
         if search is not None:
             cap = math.inf if plan.max_evals is None else plan.max_evals * num_samples

@@ -1,7 +1,8 @@
 """Start, levels and finish: the parts of a method, and the methods that have a name."""
 
 from .finishes import annealed_finish, gaussian_finish, identity_finish
-from .methods import published, restart
+from .methods import mixture_draws, published, restart
+from .mixture import candidates, mixture
 from .noised_pool import noised_pool, shrunk_covariance
 from .reweighting import reweighted
 from .sampler import levels, rdmc
@@ -9,11 +10,14 @@ from .starts import gaussian_start, langevin_start
 
 __all__ = [
     "annealed_finish",
+    "candidates",
     "gaussian_finish",
     "gaussian_start",
     "identity_finish",
     "langevin_start",
     "levels",
+    "mixture",
+    "mixture_draws",
     "noised_pool",
     "published",
     "rdmc",

@@ -8,7 +8,16 @@ import jax.numpy as jnp
 from ..pools.pilot import PilotFn
 from ..pools.pool import as_known, fixed_pool
 from ..target.flat import bind, flatten, from_standard, ravel_ensemble, standardised, to_standard
-from ..types import Array, ArrayTree, LogDensityFn, Method, Pool, PRNGKey, record
+from ..types import (
+    Array,
+    ArrayTree,
+    FittedStart,
+    LogDensityFn,
+    Method,
+    Pool,
+    PRNGKey,
+    record,
+)
 from .sampler import StepInfo
 
 
@@ -60,6 +69,7 @@ class Preparation(NamedTuple):
     scale: Array  # (dim,) or (dim, dim), of the coordinates that the method runs in
     pool: Pool  # in those coordinates
     logdensity_range: Array  # (2,) smallest and largest finite value the pilot's points have
+    fresh_log_weight: Array | None = None  # of draws of a fitted mixture that did not shape it
 
 
 def prepare(
@@ -115,6 +125,38 @@ def prepare(
     return Preparation(found.location, scale, counted, _range(found.logdensity))
 
 
+def fit(
+    rng_key: PRNGKey,
+    logdensity_fn: LogDensityFn,
+    position: ArrayTree,
+    data: Any,
+    prepared: Preparation,
+    *,
+    method: Method,
+) -> Preparation:
+    """Fit what the start needs to the pool, once, when the pool is complete.
+
+    Args:
+        rng_key: key.
+        logdensity_fn: the user's density.
+        position: example position.
+        data: passed to the density if not None.
+        prepared: of `prepare`.
+        method: whose start has a ``fit``.
+
+    Returns:
+        `Preparation`, its pool's counts including those of the fit.
+    """
+    flat = bind(logdensity_fn, position, data)
+    target = standardised(flat.logdensity_fn, prepared.location, prepared.scale)
+    assert isinstance(method.start, FittedStart)
+    pool, fresh = method.start.fit(rng_key, target, as_known(prepared.pool))
+    spent = jax.tree.map(jnp.add, prepared.pool.num_evals, pool.num_evals)
+    bad = prepared.pool.num_nonfinite + pool.num_nonfinite
+    counted = pool._replace(num_evals=spent, num_nonfinite=bad)
+    return prepared._replace(pool=counted, fresh_log_weight=fresh)
+
+
 def ensemble(
     rng_key: PRNGKey,
     logdensity_fn: LogDensityFn,
@@ -139,7 +181,7 @@ def ensemble(
     """
     flat = bind(logdensity_fn, position, data)
     init_key, step_key = jax.random.split(rng_key)
-    location, scale, pool, _ = prepared
+    location, scale, pool = prepared.location, prepared.scale, prepared.pool
     sampler = method(standardised(flat.logdensity_fn, location, scale))
     state = sampler.init(jnp.zeros_like(location), init_key, as_known(pool))
     keys = jax.random.split(step_key, sampler.num_steps)
@@ -209,6 +251,9 @@ def core(
     prepared = prepare(
         prepare_key, logdensity_fn, position, data, None, pilot=recipe.pilot, method=method
     )
+    if isinstance(method.start, FittedStart):
+        fit_key = jax.random.fold_in(prepare_key, 1)
+        prepared = fit(fit_key, logdensity_fn, position, data, prepared, method=method)
 
     def one(key: PRNGKey) -> EnsembleResult:
         return ensemble(key, logdensity_fn, position, data, prepared, method=method)

@@ -14,11 +14,12 @@ Gaussian that is then discarded. It divides the common step by that.
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
+from ..diffusion.mixture import moved
 from ..diffusion.posterior import as_column, log_tilt, posterior_at
 from ..diffusion.transitions import log_normal, predictive_variance
 from ..montecarlo.kernels import mala
@@ -32,7 +33,6 @@ from ..montecarlo.tilted import (
     target_logdensity,
     tilted_logdensity,
 )
-from ..target.flat import EXACT
 from ..types import (
     Array,
     Evaluations,
@@ -77,7 +77,7 @@ class identity_finish:
         y = x / as_column(alpha)
         logdensity = jax.vmap(logdensity_fn)(y)
         log_weight = logdensity - x.shape[-1] * jnp.log(alpha)
-        return _without_chain(y, logdensity, log_weight)
+        return without_chain(y, logdensity, log_weight)
 
 
 @record
@@ -108,10 +108,11 @@ class gaussian_finish:
         logdensity = jax.vmap(logdensity_fn)(y)
         log_noise = log_tilt(posterior, y) + log_noise_constant(process, x, t)
         log_weight = logdensity + log_noise - log_normal(y, moments.mean, variance)
-        return _without_chain(y, logdensity, log_weight)
+        return without_chain(y, logdensity, log_weight)
 
 
-def _without_chain(y: Array, logdensity: Array, log_weight: Array) -> FinishDraws:
+def without_chain(y: Array, logdensity: Array, log_weight: Array) -> FinishDraws:
+    """Draws that cost one density evaluation each."""
     count = jnp.asarray(y.shape[0], jnp.int32)
     return FinishDraws(
         position=y,
@@ -145,7 +146,7 @@ def factor_of(variance: Array) -> Array:
     return jnp.where(is_factor, factor, jax.vmap(jnp.diag)(deviation))
 
 
-class _Anneal(NamedTuple):
+class _FromGaussian(NamedTuple):
     """One particle's path from its Gaussian to its posterior, in the Gaussian's coordinates."""
 
     posterior: Posterior
@@ -153,34 +154,150 @@ class _Anneal(NamedTuple):
     factor: Array  # (dim,) or (dim, dim)
 
     def position(self, z: Array) -> Array:
-        if self.factor.ndim == 1:
-            return self.mean + self.factor * z
-        return self.mean + jnp.matmul(self.factor, z, precision=EXACT)
+        return moved(self.mean, self.factor, z)
+
+    def log_reference(self, z: Array) -> Array:
+        """Log density of z where the path begins."""
+        return -0.5 * jnp.sum(z**2) - 0.5 * z.size * jnp.log(2 * jnp.pi)
 
     def log_rest(self, z: Array) -> Array:
-        """Term that is added to the target's log density for the posterior's in z."""
+        """Term that is added to the target's log density where the path ends."""
         diagonal = self.factor if self.factor.ndim == 1 else jnp.diagonal(self.factor)
         return log_tilt(self.posterior, self.position(z)) + jnp.sum(jnp.log(diagonal))
 
-    def tilted(self, inverse_temperature: Array | float) -> Tilted:
-        def log_rest(z: Array) -> Array:
-            rest = inverse_temperature * self.log_rest(z)
-            return rest + (1 - inverse_temperature) * _log_standard(z)
 
-        return Tilted(log_rest, 0.0, 1.0, inverse_temperature)
+class Path(Protocol):
+    """From a reference density of z to the target's, ``y = position(z)``."""
 
-    def logdensity(self, logdensity_fn: LogDensityFn, tilted: Tilted) -> LogDensityFn:
-        return tilted_logdensity(lambda z: logdensity_fn(self.position(z)), tilted)
+    def position(self, z: Array, /) -> Array:
+        """Point of the target."""
 
-    def log_ratio(self, tilted: Tilted, state: Any) -> Array:
-        """``log π(y) + log_tilt(y) - log G(y)`` at the state's point."""
-        z = state.position
-        value = target_logdensity(tilted, z, state.logdensity)
-        return value + self.log_rest(z) - _log_standard(z)
+    def log_reference(self, z: Array, /) -> Array:
+        """Log density where the path begins."""
+
+    def log_rest(self, z: Array, /) -> Array:
+        """Term that is added to ``log π(position(z))`` where it ends."""
 
 
-def _log_standard(z: Array) -> Array:
-    return -0.5 * jnp.sum(z**2) - 0.5 * z.size * jnp.log(2 * jnp.pi)
+def _tilted(path: Path, inverse_temperature: Array | float) -> Tilted:
+    def log_rest(z: Array) -> Array:
+        rest = inverse_temperature * path.log_rest(z)
+        return rest + (1 - inverse_temperature) * path.log_reference(z)
+
+    return Tilted(log_rest, 0.0, 1.0, inverse_temperature)
+
+
+def _log_ratio(path: Path, tilted: Tilted, state: Any) -> Array:
+    """Log of the target over the reference at the state's point."""
+    z = state.position
+    value = target_logdensity(tilted, z, state.logdensity)
+    return value + path.log_rest(z) - path.log_reference(z)
+
+
+class Annealing(NamedTuple):
+    """Settings of `annealed`; see `annealed_finish`."""
+
+    kernel: KernelFactory
+    num_temperatures: int
+    num_pilot: int = 64
+    step_size: float = 0.6
+    target_acceptance: float = 0.6
+
+
+def annealed(
+    rng_key: PRNGKey,
+    logdensity_fn: LogDensityFn,
+    own: Any,
+    path_of: Callable[[Any], Path],
+    dim: int,
+    options: Annealing,
+) -> FinishDraws:
+    """Annealed importance sampling of an ensemble, along a path for each particle.
+
+    Args:
+        rng_key: key.
+        logdensity_fn: target.
+        own: PyTree of what belongs to each particle, leading axis num_particles.
+        path_of: the path of one particle, from its part of ``own``. It begins where z is standard
+            normal given that part.
+        dim: of z.
+        options: settings.
+
+    Returns:
+        `FinishDraws`, where the mean of ``exp(log_weight)`` is the ratio of the normalising
+        constants at the two ends, for each particle.
+    """
+    start_key, init_key, look_key, scan_key = jax.random.split(rng_key, 4)
+    kernel, num_temperatures = options.kernel, options.num_temperatures
+    leaf = jax.tree.leaves(own)[0]
+    num_particles, dtype = leaf.shape[0], leaf.dtype
+    total = num_particles + min(options.num_pilot, num_particles)
+    beta = jnp.arange(1, num_temperatures + 2, dtype=dtype) / (num_temperatures + 1)
+    first_step = jnp.asarray(options.step_size * dim ** (-1 / 3), dtype)
+
+    def logdensity(path: Path, tilted: Tilted) -> LogDensityFn:
+        return tilted_logdensity(lambda z: logdensity_fn(path.position(z)), tilted)
+
+    def begin(own: Any, z: Array, key: PRNGKey, beta: Array) -> tuple[Any, Array]:
+        path = path_of(own)
+        tilted = _tilted(path, beta)
+        state = kernel(logdensity(path, tilted), first_step).init(z, key)
+        return state, beta * _log_ratio(path, tilted, state)
+
+    def steepness(own: Any, key: PRNGKey) -> tuple[Array, Array]:
+        z = jax.random.normal(key, (dim,), dtype)
+        state, _ = begin(own, z, key, jnp.ones((), dtype))
+        if not hasattr(state, "logdensity_grad"):  # no gradient: λ = 1, no evaluation
+            return jnp.ones((), dtype), jnp.zeros((), jnp.int32)
+        ratio = jnp.linalg.norm(state.logdensity_grad) / jnp.linalg.norm(z)
+        # a point without density tells nothing
+        ratio = jnp.where(jnp.isfinite(ratio), ratio, 1.0)
+        return jnp.clip(ratio, 1.0, STEEPEST), (~jnp.isfinite(state.logdensity)).astype(int)
+
+    steep, look_bad = jax.vmap(steepness)(own, jax.random.split(look_key, num_particles))
+    # copies of the first particles, with randomness of their own, set the step sizes
+    own, steep = jax.tree.map(
+        lambda leaf: jnp.concatenate([leaf, leaf[: options.num_pilot]]), (own, steep)
+    )
+    z = jax.random.normal(start_key, (total, dim), dtype)
+    init_keys = jax.random.split(init_key, total)
+    state, log_weight = jax.vmap(begin, (0, 0, 0, None))(own, z, init_keys, beta[0])
+    first_bad = jnp.sum(~jnp.isfinite(state.logdensity), dtype=jnp.int32)
+
+    def body(carry: Any, step: Any) -> Any:
+        state, log_weight, h = carry
+        key, now, then = step
+
+        def move(own: Any, steep: Array, state: Any, key: PRNGKey) -> Any:
+            path = path_of(own)
+            old, new = _tilted(path, now), _tilted(path, then)
+            length = h / (1 - now + now * steep)
+            stepped = kernel(logdensity(path, old), length).step(key, state)
+            increment = (then - now) * _log_ratio(path, old, stepped[0])
+            return retarget(stepped[0], old, new), increment, stepped[1]
+
+        keys = jax.random.split(key, total)
+        state, increment, info = jax.vmap(move)(own, steep, state, keys)
+        rate = jnp.broadcast_to(acceptance_of(info), (total,))
+        # only the copies decide: for the particles themselves h is a frozen number
+        h = adapted(h, jnp.mean(rate[num_particles:]), options.target_acceptance)
+        kept = (rate[:num_particles], evaluations_of(state, info, total), nonfinite_of(info))
+        return (state, log_weight + increment, h), kept
+
+    steps = (jax.random.split(scan_key, num_temperatures), beta[:-1], beta[1:])
+    (state, log_weight, _), kept = jax.lax.scan(body, (state, log_weight, first_step), steps)
+    rate, counted, bad = kept
+    log_ratio = log_weight[:num_particles]
+    log_ratio = jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio)
+    first = total + (num_particles if hasattr(state, "logdensity_grad") else 0)
+    position = jax.vmap(lambda own, z: path_of(own).position(z))(own, state.position)
+    return FinishDraws(
+        position=position[:num_particles],
+        log_weight=log_ratio,
+        acceptance_rate=jnp.mean(rate, axis=0),
+        num_evals=Evaluations(*(jnp.sum(c) + first * (jnp.max(c) > 0) for c in counted)),
+        num_nonfinite=first_bad + jnp.sum(look_bad, dtype=jnp.int32) + jnp.sum(bad),
+    )
 
 
 @record
@@ -242,69 +359,15 @@ class annealed_finish:
         moments: Moments,
     ) -> FinishDraws:
         """Draw from points at the last level."""
-        start_key, init_key, look_key, scan_key = jax.random.split(rng_key, 4)
         posterior = posterior_at(process, x, t)
         factor = factor_of(self.reference(moments, posterior.scale))
-        own = _Anneal(posterior, moments.mean, factor)
-        num_particles, dim = x.shape
-        total = num_particles + min(self.num_pilot, num_particles)
-        beta = jnp.arange(1, self.num_temperatures + 2, dtype=x.dtype) / (self.num_temperatures + 1)
-        first_step = jnp.asarray(self.step_size * dim ** (-1 / 3), x.dtype)
-
-        def begin(path: _Anneal, z: Array, key: PRNGKey, beta: Array) -> tuple[Any, Array]:
-            tilted = path.tilted(beta)
-            state = self.kernel(path.logdensity(logdensity_fn, tilted), first_step).init(z, key)
-            return state, beta * path.log_ratio(tilted, state)
-
-        def steepness(path: _Anneal, key: PRNGKey) -> tuple[Array, Array]:
-            z = jax.random.normal(key, (dim,), x.dtype)
-            state, _ = begin(path, z, key, jnp.ones((), x.dtype))
-            if not hasattr(state, "logdensity_grad"):  # no gradient: λ = 1, no evaluation
-                return jnp.ones((), x.dtype), jnp.zeros((), jnp.int32)
-            ratio = jnp.linalg.norm(state.logdensity_grad) / jnp.linalg.norm(z)
-            # a point without density tells nothing
-            ratio = jnp.where(jnp.isfinite(ratio), ratio, 1.0)
-            return jnp.clip(ratio, 1.0, STEEPEST), (~jnp.isfinite(state.logdensity)).astype(int)
-
-        steep, look_bad = jax.vmap(steepness)(own, jax.random.split(look_key, num_particles))
-        # copies of the first particles, with randomness of their own, set the step sizes
-        paths, steep = jax.tree.map(
-            lambda leaf: jnp.concatenate([leaf, leaf[: self.num_pilot]]), (own, steep)
+        own = _FromGaussian(posterior, moments.mean, factor)
+        options = Annealing(
+            self.kernel,
+            self.num_temperatures,
+            self.num_pilot,
+            self.step_size,
+            self.target_acceptance,
         )
-        z = jax.random.normal(start_key, (total, dim), x.dtype)
-        init_keys = jax.random.split(init_key, total)
-        state, log_weight = jax.vmap(begin, (0, 0, 0, None))(paths, z, init_keys, beta[0])
-        first_bad = jnp.sum(~jnp.isfinite(state.logdensity), dtype=jnp.int32)
-
-        def body(carry: Any, step: Any) -> Any:
-            state, log_weight, h = carry
-            key, now, then = step
-
-            def move(path: _Anneal, steep: Array, state: Any, key: PRNGKey) -> Any:
-                old, new = path.tilted(now), path.tilted(then)
-                length = h / (1 - now + now * steep)
-                stepped = self.kernel(path.logdensity(logdensity_fn, old), length).step(key, state)
-                increment = (then - now) * path.log_ratio(old, stepped[0])
-                return retarget(stepped[0], old, new), increment, stepped[1]
-
-            keys = jax.random.split(key, total)
-            state, increment, info = jax.vmap(move)(paths, steep, state, keys)
-            rate = jnp.broadcast_to(acceptance_of(info), (total,))
-            # only the copies decide: for the particles themselves h is a frozen number
-            h = adapted(h, jnp.mean(rate[num_particles:]), self.target_acceptance)
-            kept = (rate[:num_particles], evaluations_of(state, info, total), nonfinite_of(info))
-            return (state, log_weight + increment, h), kept
-
-        steps = (jax.random.split(scan_key, self.num_temperatures), beta[:-1], beta[1:])
-        (state, log_weight, _), kept = jax.lax.scan(body, (state, log_weight, first_step), steps)
-        rate, counted, bad = kept
-        log_ratio = log_weight[:num_particles]
-        log_ratio = jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio)
-        first = total + (num_particles if hasattr(state, "logdensity_grad") else 0)
-        return FinishDraws(
-            position=jax.vmap(_Anneal.position)(own, state.position[:num_particles]),
-            log_weight=log_ratio + log_noise_constant(process, x, t),
-            acceptance_rate=jnp.mean(rate, axis=0),
-            num_evals=Evaluations(*(jnp.sum(c) + first * (jnp.max(c) > 0) for c in counted)),
-            num_nonfinite=first_bad + jnp.sum(look_bad, dtype=jnp.int32) + jnp.sum(bad),
-        )
+        drawn = annealed(rng_key, logdensity_fn, own, lambda path: path, x.shape[1], options)
+        return drawn._replace(log_weight=drawn.log_weight + log_noise_constant(process, x, t))

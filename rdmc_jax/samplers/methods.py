@@ -17,6 +17,7 @@ from ..pools.pool import broad_chains, known_points, union
 from ..pools.tempering import tempered_smc
 from ..types import Method, PoolGenerator, Start, record
 from .finishes import annealed_finish, identity_finish
+from .mixture import candidates, mixture
 from .noised_pool import noised_pool, shrunk_covariance
 from .reweighting import reweighted
 from .sampler import levels, rdmc
@@ -125,6 +126,29 @@ def duplicated_restart(sizes: RestartSizes, size: int, num_temperatures: int) ->
     """`restart_from` with `duplicated` particles, for ensembles that are measured and discarded."""
     half = noised_pool(num_particles=NUM_PARTICLES // 2, threshold=MEMBERS_AT_STOP * size)
     return restart(sizes, num_temperatures=num_temperatures, start=duplicated(half))
+
+
+def mixture_draws(
+    *, num_candidates: int = 1, num_temperatures: int = 0, num_pool: int = 512
+) -> Method:
+    """Draws of a mixture of Gaussians that is fitted to the pool, at one evaluation each.
+
+    It is the cheapest method where a few hundred Gaussians resemble the target. Each draw needs no
+    gradient and no chain, and its weight is exact; see `mixture` and `candidates`. It is not for
+    thin, bent targets (bananas, funnels): there the weights have a heavy tail (findings R103 and
+    R104), and the default is better.
+
+    Args:
+        num_candidates: candidates for each draw; more of them make an unweighted draw better.
+        num_temperatures: of each candidate's annealing.
+        num_pool: points of tempered SMC in the pool, beside those of the pilot.
+
+    >>> print(mixture_draws(num_candidates=4).finish)
+    candidates(4)
+    """
+    pool = union(known_points(), tempered_smc(num_particles=num_pool))
+    finish = candidates(num_candidates, num_temperatures=num_temperatures)
+    return rdmc(mixture(num_particles=NUM_PARTICLES), finish=finish, pool=pool)
 
 
 Schedule = Callable[[jax.Array], jax.Array]

@@ -112,7 +112,8 @@ def evenly_permuted(rng_key: PRNGKey, num_particles: int) -> Array:
 _Descent = tuple[Array, Array, Array, Array]
 
 
-def _kernel_ess(x: Array, sigma: Array, pool: Pool) -> Array:
+def kernel_ess(x: Array, sigma: Array, pool: Pool) -> Array:
+    """Effective number of members whose noise of level ``sigma`` may have led to ``x``."""
     log_share = log_kernel(x, sigma, pool)
     share = jnp.exp(log_share - jnp.max(log_share))
     return jnp.sum(share) ** 2 / jnp.sum(share**2)
@@ -145,7 +146,7 @@ def stop_levels(
 
         def look(number: Array, goes_on: Array) -> Array:
             some = jax.lax.dynamic_slice_in_dim(left, number * block, block)
-            ess = jax.vmap(lambda x: _kernel_ess(x, sigmas[level], pool))(paths[level, some])
+            ess = jax.vmap(lambda x: kernel_ess(x, sigmas[level], pool))(paths[level, some])
             return jax.lax.dynamic_update_slice_in_dim(
                 goes_on, ~(ess < threshold), number * block, 0
             )
@@ -163,6 +164,8 @@ def stop_levels(
     return jax.lax.while_loop(lambda carry: carry[2] > 0, one_level, carry)[3]
 
 
+MEMBERS = 25.0
+"""Effective number of members below which a particle stops."""
 NUM_SIGMAS = 48
 """Noise levels, each finer than the one before by a factor ``2^{1/4}``."""
 NUM_SCOUTS = 128
@@ -198,7 +201,7 @@ class noised_pool:
 
     num_particles: int
     _: KW_ONLY
-    threshold: float = 25.0
+    threshold: float = MEMBERS
     largest_noise: tuple[float, float] = LARGEST_NOISE
     has_own_levels: ClassVar[bool] = True
 
@@ -235,22 +238,35 @@ class noised_pool:
         level = stop_levels(paths, sigmas, pool, self.threshold, first)
         x = jnp.take_along_axis(paths, level[None, :, None], axis=0)[0]
         sigma = sigmas[level]
-        log_density, ess, mean, variance = pooled_moments(x, sigma, pool)
-        unknown = jnp.full((self.num_particles,), jnp.nan, dtype)
-        moments = Moments(
-            mean=mean,
-            variance=variance,
-            ess=ess,
-            standard_error=jnp.sqrt(variance / as_column(ess)),
-            log_marginal=unknown,
-            acceptance_rate=unknown,
-            num_evals=Evaluations.zero(),
-            num_nonfinite=jnp.zeros((), jnp.int32),
-            covariance=(
-                pooled_covariance(x, sigma, mean, pool) if x.shape[1] <= LARGEST_FULL else None
-            ),
-        )
+        log_density, moments = noised_moments(x, sigma, pool)
         return StartDraws(x, sigma, log_density, pool.num_evals, pool.num_nonfinite, moments)
+
+
+def noised_moments(x: Array, sigma: Array, pool: Pool) -> tuple[Array, Moments]:
+    """``log p̂_σ(x)`` and the moments of the denoising posterior of a pool.
+
+    Args:
+        x: shape (num_particles, dim).
+        sigma: noise of each, shape (num_particles,).
+        pool: weighted points.
+
+    Returns:
+        Shape (num_particles,), and `Moments` that cost no evaluation.
+    """
+    log_density, ess, mean, variance = pooled_moments(x, sigma, pool)
+    unknown = jnp.full(x.shape[:1], jnp.nan, x.dtype)
+    is_full = x.shape[1] <= LARGEST_FULL
+    return log_density, Moments(
+        mean=mean,
+        variance=variance,
+        ess=ess,
+        standard_error=jnp.sqrt(variance / as_column(ess)),
+        log_marginal=unknown,
+        acceptance_rate=unknown,
+        num_evals=Evaluations.zero(),
+        num_nonfinite=jnp.zeros((), jnp.int32),
+        covariance=pooled_covariance(x, sigma, mean, pool) if is_full else None,
+    )
 
 
 def _paths(rng_key: PRNGKey, pool: Pool, sigmas: Array, num_particles: int) -> Array:

@@ -24,6 +24,7 @@ from ..types import (
     Estimator,
     Evaluations,
     Finish,
+    FittedStart,
     Levels,
     LogDensityFn,
     Method,
@@ -38,6 +39,7 @@ from ..types import (
     record,
 )
 from .finishes import annealed_finish
+from .mixture import candidates
 
 
 class SamplerState(NamedTuple):
@@ -228,7 +230,7 @@ def _info(
     none = jnp.full_like(log_snr, jnp.nan)
     spent = jax.tree.map(jnp.add, state.spent, moved.num_evals)
     bad = state.num_nonfinite + moved.num_nonfinite
-    if moments is None:
+    if not isinstance(moments, Moments):
         return StepInfo(log_snr, none, none, moved.acceptance_rate, none, none, spent, bad)
     relative = moments.standard_error**2 / jnp.maximum(moments.variance, 1e-30)
     return StepInfo(
@@ -288,8 +290,9 @@ class rdmc:
 
     Raises:
         ValueError: if the start needs levels and there are none, or has its own and there are
-            others; if `identity_finish` follows a start with levels of its own (its weight would
-            be biased), or a finish that needs noise follows a grid that ends at time 0.
+            others; if `mixture` or `candidates` is without the other; if `identity_finish` follows
+            a start with levels of its own (its weight would be biased), or a finish that needs
+            noise follows a grid that ends at time 0.
 
     >>> import jax, jax.numpy as jnp, rdmc_jax
     >>> method = rdmc(
@@ -325,6 +328,12 @@ class rdmc:
                 if self.levels is None
                 else f"{name} lets each particle stop at a level of its own, so no levels common "
                 "to all can follow it. Leave them out: rdmc(start, finish=...)."
+            )
+        if isinstance(self.start, FittedStart) != isinstance(self.finish, candidates):
+            raise ValueError(
+                "mixture and candidates belong together, but got "
+                f"{type(self.start).__name__} and {type(self.finish).__name__}. Pass both, or "
+                "noised_pool(...) with annealed_finish()."
             )
         if self.levels is None and self.finish.needs_common_level:
             raise ValueError(

@@ -1,6 +1,5 @@
 """Checks of the user's arguments, shared by all functions that sample."""
 
-import functools
 import operator
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from ..types import Array, ArrayTree, LogDensityFn, PRNGKey
 from .flat import bind, check_position, checked_value, value_at
+from .programs import compiled
 
 
 def shown(numbers: np.ndarray) -> str:
@@ -73,7 +73,7 @@ def checked_example(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any)
     return position
 
 
-@functools.partial(jax.jit, static_argnames="logdensity_fn")
+@compiled
 def _values_at(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any) -> Array:
     return jax.lax.map(lambda one: checked_value(logdensity_fn, position, one), data)
 
@@ -203,10 +203,10 @@ def _slopes(
     return jax.vmap(one)(flat.position[None, :] + offsets, noise)
 
 
-_slopes_at = jax.jit(_slopes, static_argnames="logdensity_fn")
+_slopes_at = compiled(_slopes)
 
 
-@functools.partial(jax.jit, static_argnames="logdensity_fn")
+@compiled
 def _slopes_of_many(
     logdensity_fn: LogDensityFn, position: ArrayTree, data: Any
 ) -> tuple[Array, Array, Array]:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from ..types import Array, ArrayTree, LogDensityFn
+from .programs import compiled
 
 
 @jax.custom_vjp
@@ -142,7 +143,7 @@ def checked_value(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any = 
     return jnp.asarray(value)
 
 
-value_at = jax.jit(checked_value, static_argnames="logdensity_fn")
+value_at = compiled(checked_value)
 """`checked_value`, compiled once for all checks of one density."""
 
 

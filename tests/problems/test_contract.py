@@ -55,6 +55,10 @@ def test_precision_follows_the_default_and_the_input():
     [
         (lambda: problems.gmm40(dim=3), "dim must be one of 2, 50, but got 3"),
         (lambda: problems.unequal_mixture(5), "dim must be one of 8, 20, but got 5"),
+        (
+            lambda: problems.concentric_spike(2, share=1.0),
+            "share must lie between 0 and 1, but got 1.0",
+        ),
         (lambda: problems.many_well(31), "num_pairs must be in 1..30, but got 31"),
         (lambda: problems.mixture_posterior(6), "num_components must be in 1..5, but got 6"),
     ],

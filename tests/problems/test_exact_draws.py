@@ -19,6 +19,7 @@ DRAWN = [
     problems.unequal_mixture(8),
     problems.unequal_mixture(20),
     problems.spike_slab(4),
+    problems.concentric_spike(5),
     problems.separation(3.0),
     problems.gaussian(2),
     problems.gaussian_scales(),

@@ -27,6 +27,7 @@ def log_integral_in_the_plane(problem, low, high, num_cells):
         (problems.gmm40(), -47.0, 47.0, 188, 1e-5),
         (problems.two_modes(2), -3.0, 4.0, 140, 1e-5),
         (problems.spike_slab(2), -7.0, 8.0, 300, 1e-5),
+        (problems.concentric_spike(2, share=0.4), -7.0, 7.0, 700, 1e-5),
         (problems.separation(5.0), -11.0, 11.0, 110, 1e-5),
         (problems.gaussian(2), -7.0, 7.0, 70, 1e-5),
         (problems.funnel(dim=2, variance=1.0), -60.0, 60.0, 800, 1e-3),

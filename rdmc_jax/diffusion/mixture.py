@@ -1,0 +1,96 @@
+"""Mixtures of Gaussians with a density in closed form, and their draws."""
+
+import jax
+import jax.numpy as jnp
+
+from ..montecarlo.resampling import systematic
+from ..target.flat import EXACT
+from ..types import Array, Mixture, PRNGKey
+
+BLOCK = 256
+"""Points whose kernels are computed at a time: memory is O(block × components)."""
+
+
+def mixture_of(mean: Array, factor: Array) -> Mixture:
+    """Mixture of equally likely Gaussians ``N(m_k, A_k A_kᵀ)``.
+
+    Args:
+        mean: shape (num_components, dim).
+        factor: deviations (num_components, dim), or lower triangular (num_components, dim, dim).
+
+    Returns:
+        `Mixture`.
+
+    >>> mixture_of(jnp.zeros((4, 2)), jnp.ones((4, 2))).log_share.tolist() == [-jnp.log(4.0)] * 4
+    True
+    """
+    num_components, dim = mean.shape
+    if factor.ndim == 2:
+        inverse, diagonal = 1 / factor, factor
+    else:
+        one = jnp.broadcast_to(jnp.eye(dim, dtype=mean.dtype), factor.shape)
+        inverse = jax.scipy.linalg.solve_triangular(factor, one, lower=True)
+        diagonal = jnp.diagonal(factor, axis1=1, axis2=2)
+    log_height = -jnp.sum(jnp.log(diagonal), axis=1) - 0.5 * dim * jnp.log(2 * jnp.pi)
+    share = jnp.full((num_components,), -jnp.log(num_components), mean.dtype)
+    return Mixture(mean, factor, inverse, log_height, share)
+
+
+def log_density(mixture: Mixture, x: Array) -> Array:
+    """``log q(x) = log Σ_k share_k N(x; m_k, A_k A_kᵀ)`` at one point.
+
+    Args:
+        mixture: its shares need not be normalised where the density need not be.
+        x: shape (dim,).
+
+    Returns:
+        A scalar.
+
+    >>> one = mixture_of(jnp.zeros((1, 1)), jnp.ones((1, 1)))
+    >>> round(float(log_density(one, jnp.zeros(1))), 4)  # -log √(2π)
+    -0.9189
+    """
+    return jax.nn.logsumexp(log_kernels(mixture, x))
+
+
+def log_kernels(mixture: Mixture, x: Array) -> Array:
+    """``log share_k N(x; m_k, A_k A_kᵀ)`` for each component, at one point."""
+    # components along the last axis, where loops are fast
+    offset = x[:, None] - mixture.mean.T
+    if mixture.factor.ndim == 2:
+        z = offset * mixture.inverse.T
+    else:
+        z = jnp.sum(jnp.moveaxis(mixture.inverse, 0, 2) * offset[None, :, :], axis=1)
+    return mixture.log_share + mixture.log_height - 0.5 * jnp.sum(z**2, axis=0)
+
+
+def log_densities(mixture: Mixture, x: Array) -> Array:
+    """`log_density` at each of the points ``x`` of shape (num_points, dim), in blocks."""
+    return jax.lax.map(lambda one: log_density(mixture, one), x, batch_size=BLOCK)
+
+
+def chosen_components(rng_key: PRNGKey, mixture: Mixture, num_draws: int) -> Array:
+    """Components of draws, spread evenly: sorted indices of shape (num_draws,)."""
+    return systematic(rng_key, mixture.log_share, num_draws)
+
+
+def moved(mean: Array, factor: Array, z: Array) -> Array:
+    """``m + A z`` for one component: a draw of it, if z is standard normal."""
+    if factor.ndim == 1:
+        return mean + factor * z
+    return mean + jnp.matmul(factor, z, precision=EXACT)
+
+
+def draws_of(rng_key: PRNGKey, mixture: Mixture, component: Array) -> Array:
+    """One draw of each of the given components.
+
+    Args:
+        rng_key: key.
+        mixture: mixture.
+        component: indices, shape (num_draws,).
+
+    Returns:
+        Shape (num_draws, dim).
+    """
+    z = jax.random.normal(rng_key, (component.shape[0], mixture.mean.shape[1]), mixture.mean.dtype)
+    return jax.vmap(moved)(mixture.mean[component], mixture.factor[component], z)
