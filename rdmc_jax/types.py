@@ -151,6 +151,7 @@ class Pool(NamedTuple):
     num_evals: Evaluations
     num_nonfinite: Array
     source: Array  # (num_points,) int: which generator made it, 0 for known ones, -1 for draws
+    largest_useful_noise: Array  # () coarsest noise found to be of use; 0: none known
     mixture: Mixture | None = None  # fitted to the points, where a start has done that
 
 

@@ -201,7 +201,10 @@ def _coverage(draws: "Draws") -> list[Finding]:
     seen = draws.coverage
     if seen is None or seen.seen_by_one_source <= ONE_SOURCE_SHARE:
         return []
-    names = draws.plan.pool_sources
+    # a method of the user's own has no names for them
+    names = draws.plan.pool_sources or [
+        f"generator {k + 1}" for k in range(len(seen.missed_by_source))
+    ]
     parts = [
         f"{name} {share:.0%}" for name, share in zip(names, seen.missed_by_source, strict=False)
     ]

@@ -17,11 +17,17 @@ import numpy as np
 
 from ..draws.plan import Trial
 from ..montecarlo.weights import pareto_k, tv_limit, weight_ess
-from ..samplers.core import EnsembleResult, Preparation
+from ..samplers.core import EnsembleResult, Preparation, Recipe
 from ..samplers.finishes import Annealing
-from ..samplers.methods import NUM_PARTICLES, MixtureSizes, mixture_draws, restarted
+from ..samplers.methods import (
+    NUM_PARTICLES,
+    MixtureSizes,
+    larger_pilot,
+    mixture_draws,
+    restarted,
+)
 from ..types import Method
-from .tolerance import MARGIN, RunFn, growth, spent_on
+from .tolerance import MARGIN, PrepareFn, RunFn, growth, spent_on
 
 MAX_RELATIVE_VARIANCE = 2.0
 """χ² of the weights of draws without a tolerance: a third of the draws are effective. For the
@@ -197,6 +203,7 @@ class MixtureLadder:
     Args:
         prepares: preparations of the replicates, with fitted mixtures.
         run: runs one ensemble.
+        prepare: makes another preparation of a replicate.
         sizes: of the method.
         num_ensembles: ensembles of each replicate in the reported run.
     """
@@ -207,13 +214,16 @@ class MixtureLadder:
         self,
         prepares: list[Preparation],
         run: RunFn,
+        prepare: PrepareFn,
         *,
         sizes: MixtureSizes,
         num_ensembles: int,
     ) -> None:
         self.prepares = list(prepares)
         self.discarded: list[EnsembleResult] = []
-        self._run, self._sizes, self._num_ensembles = run, sizes, num_ensembles
+        self.prepared_again: list[Preparation] = []
+        self._run, self._prepare = run, prepare
+        self._sizes, self._num_ensembles = sizes, num_ensembles
         self._trials: list[Trial] = []
 
     @property
@@ -227,10 +237,15 @@ class MixtureLadder:
             fresh = [np.asarray(one.fresh_log_weight) for one in self.prepares]
             self._trials.append(measured(fresh, sizes, 0))
             return self._trials[-1]
-        method, number = self.method(sizes), len(self._trials)
+        method, number, spent = self.method(sizes), len(self._trials), 0
+        if sizes.is_restart and not self.prepared_again:
+            recipe = Recipe(method, larger_pilot(self._sizes.pilot))
+            self.prepared_again = [self._prepare(k, recipe) for k in range(len(self.prepares))]
+            self.prepares = list(self.prepared_again)
+            spent = sum(int(max(one.pool.num_evals)) for one in self.prepares)
         results = [self._run(k, number, one, method) for k, one in enumerate(self.prepares)]
         self.discarded += results
-        spent = sum(spent_on(one) for one in results)
+        spent += sum(spent_on(one) for one in results)
         weights = [np.asarray(one.log_weight) for one in results]
         self._trials.append(measured(weights, sizes, spent))
         return self._trials[-1]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ..draws.plan import Accuracy, LevelTrial, Plan, Trial
-from ..samplers.core import EnsembleResult, Preparation
+from ..samplers.core import EnsembleResult, Preparation, Recipe
 from ..samplers.finishes import annealed_finish
 from ..types import Method
 
@@ -28,6 +28,9 @@ more trial costs less."""
 
 RunFn = Callable[[int, int, Preparation, Method], EnsembleResult]
 """``(replicate, number, prepared, method) -> result``: one ensemble that will be discarded."""
+
+PrepareFn = Callable[[int, Recipe], Preparation]
+"""``(replicate, recipe) -> prepared``: another pilot and pool of a replicate."""
 
 
 def check_tolerance(tolerance: float | None, method: Method | None) -> None:
@@ -159,6 +162,10 @@ class Ladder(Protocol):
         """Preparations of the replicates, with the pools of the last trial."""
 
     @property
+    def prepared_again(self) -> list[Preparation]:
+        """Further preparations that were made for some trials."""
+
+    @property
     def discarded(self) -> list[EnsembleResult]:
         """All ensembles run so far."""
 
@@ -184,6 +191,7 @@ class SearchResult(NamedTuple):
     prepares: list[Preparation]  # one for each replicate
     method: Method
     discarded: list[EnsembleResult]
+    prepared_again: list[Preparation]  # further ones, which some trials began from
     trials: tuple[Trial | LevelTrial, ...]
     chosen: int  # number of the trial whose sizes the run has
     stopped: str  # why there were no more trials
@@ -241,7 +249,8 @@ def search_sizes(
         best = len(tried) - 1
     one, sizes, prepares = tried[best]
     trials = tuple(t[0] for t in tried)
-    return SearchResult(prepares, ladder.method(sizes), ladder.discarded, trials, best, stopped)
+    method, again = ladder.method(sizes), ladder.prepared_again
+    return SearchResult(prepares, method, ladder.discarded, again, trials, best, stopped)
 
 
 def with_trials(plan: Plan, found: SearchResult, tolerance: float | None) -> Plan:

@@ -70,7 +70,8 @@ def fixed_pool(position: Array, log_weight: Array | None = None) -> Pool:
     zero = jnp.zeros((), jnp.int32)
     count = position.shape[0]
     weight = jnp.zeros(count, position.dtype) if log_weight is None else log_weight
-    return Pool(position, weight, Evaluations(zero, zero), zero, jnp.zeros(count, jnp.int32))
+    source, unmeasured = jnp.zeros(count, jnp.int32), jnp.zeros((), position.dtype)
+    return Pool(position, weight, Evaluations(zero, zero), zero, source, unmeasured)
 
 
 def as_known(pool: Pool) -> Pool:
@@ -210,4 +211,5 @@ class union:
             jax.tree.map(lambda *counts: sum(counts), *(pool.num_evals for pool in pools)),
             sum((pool.num_nonfinite for pool in pools), jnp.zeros((), jnp.int32)),
             jnp.concatenate([jnp.full_like(pool.source, k) for k, pool in enumerate(pools)]),
+            jnp.zeros((), pools[0].position.dtype),
         )

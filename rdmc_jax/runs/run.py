@@ -24,7 +24,7 @@ from ..montecarlo.weights import (
     tv_bound,
     tv_limit,
 )
-from ..planning.tolerance import Ladder, RunFn, search_sizes, with_trials
+from ..planning.tolerance import Ladder, PrepareFn, RunFn, search_sizes, with_trials
 from ..samplers.core import EnsembleResult, Preparation, Recipe, ensemble, fit, prepare
 from ..target.flat import ravel_ensemble, to_standard
 from ..target.programs import compiled
@@ -173,6 +173,7 @@ def _coverage(
 def assemble(
     parts: list[tuple[int, EnsembleResult]],
     prepares: list[Preparation],
+    again: list[Preparation],
     discarded: list[EnsembleResult],
     num_samples: int,
     plan: Plan,
@@ -199,7 +200,7 @@ def assemble(
     def total(counts: list[Any]) -> int:
         return int(sum(int(np.sum(np.asarray(c, np.int64))) for c in counts))
 
-    pools = [one.pool for one in prepares]
+    pools = [one.pool for one in (*prepares, *again)]
     seen = _coverage(position, log_weight, labels, prepares) if weighted else None
     spent = infos + [result.info for result in discarded]
     counts = [i.num_evals for i in spent] + [p.num_evals for p in pools]
@@ -243,8 +244,8 @@ def assemble(
     )
 
 
-LadderFn = Callable[[list[Preparation], RunFn], Ladder]
-"""``(prepares, run) -> ladder``: sizes that grow for a tolerance."""
+LadderFn = Callable[[list[Preparation], RunFn, PrepareFn], Ladder]
+"""``(prepares, run, prepare) -> ladder``: sizes that grow for a tolerance."""
 
 
 class SizeSearch(NamedTuple):
@@ -322,6 +323,7 @@ def run_plan(
     side = _chunks(plan.recipe.num_ensembles, plan.num_particles, chunk_size)
     parts: list[tuple[int, EnsembleResult]] = []
     prepares: list[Preparation] = []
+    again: list[Preparation] = []
     discarded: list[EnsembleResult] = []
     recipe = plan.recipe
     complete = True
@@ -348,6 +350,10 @@ def run_plan(
         name = f"replicate{replicate}-pilot{number}"
         return programs.ensembles([name], own, prepared, method)[0]
 
+    def prepare_again(replicate: int, recipe: Recipe) -> Preparation:
+        own = jax.random.fold_in(prepare_key(key, replicate), 2)
+        return programs.prepare(f"replicate{replicate}-larger", own, recipe)
+
     def results() -> Iterator[tuple[int, EnsembleResult]]:
         nonlocal plan
         for replicate in range(plan.num_replicates):
@@ -365,13 +371,14 @@ def run_plan(
         if search is not None:
             cap = math.inf if plan.max_evals is None else plan.max_evals
             found = search_sizes(
-                search.ladder(prepares, trial),
+                search.ladder(prepares, trial, prepare_again),
                 tolerance=search.tolerance,
                 max_total=cap,
                 tell=report.trial,
             )
             used, method = found.prepares, found.method
             discarded.extend(found.discarded)
+            again.extend(found.prepared_again)
             plan = with_trials(plan, found, search.tolerance)
         plan = plan._replace(recipe=dataclasses.replace(recipe, method=method))
         for replicate, prepared in enumerate(used):
@@ -396,4 +403,4 @@ def run_plan(
                 raise
             complete = False
     seconds = time.perf_counter() - begin
-    return assemble(parts, prepares, discarded, num_samples, plan, complete, seconds)
+    return assemble(parts, prepares, again, discarded, num_samples, plan, complete, seconds)

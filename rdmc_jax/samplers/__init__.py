@@ -4,6 +4,7 @@ from .finishes import annealed_finish, gaussian_finish, identity_finish
 from .methods import mixture_draws, published, restart
 from .mixture import candidates, mixture
 from .noised_pool import noised_pool, shrunk_covariance
+from .reweighting import reweighted
 from .sampler import levels, rdmc
 from .starts import gaussian_start, langevin_start
 
@@ -21,5 +22,6 @@ __all__ = [
     "published",
     "rdmc",
     "restart",
+    "reweighted",
     "shrunk_covariance",
 ]

@@ -1,5 +1,6 @@
 """Methods that have a name: mixture draws, which `sample` runs, restarts, and the published one."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
@@ -18,6 +19,7 @@ from ..types import Method, PoolGenerator, record
 from .finishes import annealed_finish, identity_finish
 from .mixture import candidates, mixture
 from .noised_pool import noised_pool, shrunk_covariance
+from .reweighting import reweighted
 from .sampler import levels, rdmc
 from .starts import langevin_start
 
@@ -98,8 +100,14 @@ def _pool_of(sizes: MixtureSizes) -> PoolGenerator:
     return union(known_points(), tempered)
 
 
+LARGER_POOL = 512
+"""Points of each generator of the pool of `restarted`."""
+
+
 def restarted(sizes: MixtureSizes, *, num_temperatures: int) -> Method:
-    """`restart` from the pool of `mixture_draws`, for targets that no mixture resembles.
+    """Restart from a larger pool, for targets that no mixture of `mixture_draws` resembles.
+
+    Long chains fill thin, bent regions, and a discarded restart re-weights the pool.
 
     Args:
         sizes: those of the mixture draws.
@@ -112,10 +120,23 @@ def restarted(sizes: MixtureSizes, *, num_temperatures: int) -> Method:
         target_acceptance=acceptance,
         reference=shrunk_covariance,
     )
-    return rdmc(noised_pool(num_particles=NUM_PARTICLES), finish=finish, pool=_pool_of(sizes))
+    tempered = tempered_smc(kernel, num_particles=LARGER_POOL, target_acceptance=acceptance)
+    parts: tuple[PoolGenerator, ...] = (known_points(), tempered)
+    if sizes.has_gradient:
+        parts = (*parts, broad_chains(num_chains=LARGER_POOL, num_steps=64))
+    first = dataclasses.replace(finish, num_temperatures=32)
+    pool = reweighted(union(*parts), first, num_particles=LARGER_POOL)
+    return rdmc(noised_pool(num_particles=NUM_PARTICLES), finish=finish, pool=pool)
 
 
-POOL_SOURCES = ("pilot and known points", "tempered SMC")
+def larger_pilot(pilot: PilotFn) -> PilotFn:
+    """The pilot with more and longer chains, for the pool of `restarted`."""
+    if isinstance(pilot, climbing_pilot):
+        return dataclasses.replace(pilot, num_chains=1024, num_steps=48)
+    return pilot
+
+
+POOL_SOURCES = ("pilot and known points", "tempered SMC", "broad chains")
 """What the numbers in the ``source`` of the pool of `mixture_draws` stand for."""
 
 

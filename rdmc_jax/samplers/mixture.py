@@ -239,13 +239,13 @@ class mixture:
         old = jax.nn.log_softmax(pool.log_weight) + jnp.log(KEPT)
         drawn = jax.nn.log_softmax(_truncated(log_weight.reshape(-1))) + jnp.log1p(-KEPT)
         no_source = jnp.full((num_rounds * count,), NO_SOURCE, pool.source.dtype)
-        made = Pool(
-            jnp.concatenate([pool.position, x.reshape(-1, dim)]),
-            jnp.concatenate([old, drawn]),
-            evals,
-            bad,
-            jnp.concatenate([pool.source, no_source]),
-            mixture,
+        made = pool._replace(
+            position=jnp.concatenate([pool.position, x.reshape(-1, dim)]),
+            log_weight=jnp.concatenate([old, drawn]),
+            num_evals=evals,
+            num_nonfinite=bad,
+            source=jnp.concatenate([pool.source, no_source]),
+            mixture=mixture,
         )
         return Fitted(made, jnp.where(jnp.isnan(fresh[-1]), -jnp.inf, fresh[-1]))
 

@@ -171,10 +171,10 @@ NUM_SIGMAS = 48
 NUM_SCOUTS = 128
 """Discarded particles that measure how coarse the noise has to be."""
 LARGEST_NOISE = (2.5, 1.3)
-"""Upper limit of a particle's noise: 2.5 mode widths, or 1.3 times the scouts' median stopping
-noise if that is more. Members that are far from all others would stop a particle where its
-posterior reaches over several modes, which no single Gaussian describes: annealing from there gives
-nothing, or rarely a very heavy weight."""
+"""Upper limit of a particle's noise: the largest of 2.5 mode widths, 1.3 times the scouts' median
+stopping noise, and `Pool.largest_useful_noise`. Members that are far from all others would stop a
+particle where its posterior reaches over several modes, which no single Gaussian describes:
+annealing from there gives nothing, or rarely a very heavy weight."""
 SHRINKAGE = 8.0
 """Weight, in members, of the ensemble's average variance in the variance of each particle."""
 LARGEST_FULL = 6
@@ -196,6 +196,7 @@ class noised_pool:
         threshold: a particle stops where its effective number of members falls below this.
         largest_noise: noise of the first level, in widths of a mode (1 in the pool's coordinates)
             and, if that is more, in medians of the scouts' stopping noise; infinite for no limit.
+            Coarser noise is allowed up to the `Pool.largest_useful_noise` of a `reweighted` pool.
     """
 
     num_particles: int
@@ -231,7 +232,7 @@ class noised_pool:
         scouts = _paths(scout_key, pool, sigmas, NUM_SCOUTS)
         typical = jnp.median(sigmas[stop_levels(scouts, sigmas, pool, self.threshold)])
         widths, medians = self.largest_noise
-        limit = jnp.maximum(widths, medians * typical)
+        limit = jnp.maximum(jnp.maximum(widths, medians * typical), pool.largest_useful_noise)
         first = jnp.argmax(sigmas <= limit)
         paths = _paths(path_key, pool, sigmas, self.num_particles)
         level = stop_levels(paths, sigmas, pool, self.threshold, first)

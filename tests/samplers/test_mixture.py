@@ -144,7 +144,13 @@ def fitted():
 
 def test_a_fit_costs_what_it_draws_and_keeps_the_pool(fitted):
     assert fitted.pool.num_evals == (3 * 2000, 0) and fitted.pool.num_nonfinite == 0
-    np.testing.assert_array_equal(fitted.pool.position, fixed_pool().position)
+    old, made = fixed_pool(), fitted.pool
+    num = old.position.shape[0]
+    np.testing.assert_array_equal(made.position[:num], old.position)
+    assert made.position.shape == (num + 3 * 2000, 2)  # and the draws, which come from no source
+    np.testing.assert_array_equal(made.source[num:], -1)
+    share = np.exp(np.asarray(made.log_weight, float))
+    np.testing.assert_allclose([share[:num].sum(), share[num:].sum()], [0.25, 0.75], atol=1e-3)
     assert fitted.fresh_log_weight.shape == (2000,)
 
 
