@@ -134,9 +134,9 @@ def mixture_draws(
     """Draws of a mixture of Gaussians that is fitted to the pool, at one evaluation each.
 
     It is the cheapest method where a few hundred Gaussians resemble the target. Each draw needs no
-    gradient and no chain, and its weight is exact; see `mixture` and `candidates`. It is not for
-    thin, bent targets (bananas, funnels): there the weights have a heavy tail (findings R103 and
-    R104), and the default is better.
+    gradient and no chain, and its weight is exact; see `mixture` and `candidates`. The tempering
+    that fills the pool takes gradients. It is not for thin, bent targets (bananas, funnels): there
+    the weights have a heavy tail (findings R103 and R104), and the default is better.
 
     Args:
         num_candidates: candidates for each draw; more of them make an unweighted draw better.
