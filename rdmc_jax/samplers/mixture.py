@@ -77,7 +77,7 @@ WIDEST = 4
 """Octaves by which they are wider, at most."""
 WIDE_SHARE = 0.1
 """Share of the draws of searching rounds that come from wide components. Reported draws come from
-those only that have weight."""
+those wide components only to which searching draws gave a share."""
 NUM_UPDATES = 10
 """Steps of expectation maximisation for the shares of the reported mixture."""
 
@@ -222,7 +222,8 @@ class mixture:
             drawn = draws_of(draw_key, mixture, chosen_components(choose_key, mixture, count))
             values = jax.vmap(logdensity_fn)(drawn)
             x, logdensity = x.at[number].set(drawn), logdensity.at[number].set(values)
-            # the law of all draws together: block b has taken part in rounds b, b + 1, …
+            # the law of all draws together: block b has taken part in rounds b, b + 1, …; the last
+            # round has other shares, but its draws fit nothing, and reported weights have their own
             taken = 1 / (1.0 + jnp.arange(num_rounds))
             taken = jnp.where(jnp.arange(num_rounds) <= number, taken, 0.0)
             since = jnp.cumsum(taken[::-1])[::-1][block]

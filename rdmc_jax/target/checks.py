@@ -262,7 +262,12 @@ def any_has_gradient(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any
     return _any_slope(_slopes_of_many, logdensity_fn, position, data)
 
 
-def _any_slope(at: Any, logdensity_fn: LogDensityFn, position: ArrayTree, data: Any) -> bool:
+def _any_slope(
+    at: compiled[..., tuple[Array, Array, Array]],
+    logdensity_fn: LogDensityFn,
+    position: ArrayTree,
+    data: Any,
+) -> bool:
     try:
         at.trace(logdensity_fn, position, data)
     except Exception:  # the density evaluates, so what is raised comes from its derivatives

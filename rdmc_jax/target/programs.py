@@ -13,7 +13,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 import jax
 
-NUM_KEPT = 5
+NUM_KEPT = 4
 """Densities whose programs are kept, for each compiled function."""
 P = ParamSpec("P")
 T = TypeVar("T")
