@@ -7,11 +7,21 @@ from ..samplers.methods import (
     NUM_PARTICLES,
     NUM_ROUNDS,
     POOL_SOURCES,
+    LargerPool,
     MixtureSizes,
     mixture_draws,
 )
 from ..types import Method
 
+LOW_LARGER = LargerPool(
+    num_chains=1024, num_chain_steps=12, num_pool=256, num_steps=32, num_temperatures=16
+)
+HIGH_LARGER = LargerPool(
+    num_chains=1024, num_chain_steps=48, num_pool=512, num_steps=64, num_temperatures=64
+)
+FREE_LARGER = LargerPool(
+    num_chains=1024, num_chain_steps=8, num_pool=1024, num_steps=8, num_temperatures=128
+)
 DEFAULT_SIZES: tuple[MixtureSizes, ...] = (
     MixtureSizes(
         climbing_pilot(
@@ -27,6 +37,7 @@ DEFAULT_SIZES: tuple[MixtureSizes, ...] = (
         max_rounds=12,
         num_components=64,
         num_drawn=300,
+        larger=LOW_LARGER,
     ),
     MixtureSizes(
         climbing_pilot(
@@ -42,21 +53,23 @@ DEFAULT_SIZES: tuple[MixtureSizes, ...] = (
         max_rounds=24,
         num_components=100,
         num_drawn=750,
+        larger=LOW_LARGER,
     ),
     MixtureSizes(
         climbing_pilot(
             num_rounds=4,
-            num_starts=96,
-            num_iterations=28,
-            num_candidates=32,
+            num_starts=128,
+            num_iterations=30,
+            num_candidates=12,
             num_chains=384,
-            num_steps=8,
+            num_steps=6,
         ),
         num_pool=256,
         num_steps=2,
         max_rounds=32,
         num_components=100,
         num_drawn=1000,
+        larger=HIGH_LARGER,
     ),
     MixtureSizes(
         climbing_pilot(
@@ -64,14 +77,15 @@ DEFAULT_SIZES: tuple[MixtureSizes, ...] = (
             num_starts=64,
             num_iterations=24,
             num_candidates=192,
-            num_chains=512,
-            num_steps=12,
+            num_chains=384,
+            num_steps=8,
         ),
         num_pool=256,
         num_steps=3,
         max_rounds=48,
         num_components=100,
         num_drawn=1000,
+        larger=HIGH_LARGER,
     ),
     MixtureSizes(
         climbing_pilot(
@@ -87,6 +101,7 @@ DEFAULT_SIZES: tuple[MixtureSizes, ...] = (
         max_rounds=64,
         num_components=100,
         num_drawn=1500,
+        larger=HIGH_LARGER,
     ),
 )
 """Sizes with a gradient, from small to large: for small budgets, and for dimensions up to 3, 6, 16,
@@ -99,6 +114,7 @@ GRADIENT_FREE_SIZES: tuple[MixtureSizes, ...] = (
         max_rounds=16,
         num_components=64,
         num_drawn=500,
+        larger=FREE_LARGER,
     ),
     MixtureSizes(
         gradient_free_pilot(num_particles=256, num_steps=4),
@@ -107,6 +123,7 @@ GRADIENT_FREE_SIZES: tuple[MixtureSizes, ...] = (
         max_rounds=32,
         num_components=100,
         num_drawn=1000,
+        larger=FREE_LARGER,
     ),
     MixtureSizes(
         gradient_free_pilot(num_particles=1024, num_steps=8),
@@ -115,6 +132,7 @@ GRADIENT_FREE_SIZES: tuple[MixtureSizes, ...] = (
         max_rounds=64,
         num_components=100,
         num_drawn=1000,
+        larger=FREE_LARGER,
     ),
 )
 """Sizes without a gradient, from small to large: the same with random walks."""
@@ -134,7 +152,7 @@ def search_evals(sizes: MixtureSizes, dim: int) -> int:
         assert isinstance(pilot, gradient_free_pilot)
         found = pilot.num_particles * (1 + pilot.num_steps * PILOT_ROUNDS)
     tempered = sizes.num_pool * (1 + sizes.num_steps * sizes.max_rounds)
-    return found + tempered + NUM_ROUNDS * sizes.num_drawn
+    return found + tempered + (NUM_ROUNDS + 1) * sizes.num_drawn
 
 
 def most_evals(sizes: MixtureSizes, dim: int, num_samples: int, num_replicates: int) -> int:
@@ -197,7 +215,7 @@ def choose_sizes(
     return sizes, (
         f"mixture draws with sizes chosen by {why}: a pool of {size} points of the pilot and "
         f"{sizes.num_pool} of tempered SMC, and a mixture of {NUM_ROUNDS * sizes.num_components} "
-        f"Gaussians, fitted with {NUM_ROUNDS * sizes.num_drawn:,} discarded draws"
+        f"Gaussians, fitted with {(NUM_ROUNDS + 1) * sizes.num_drawn:,} discarded draws"
     )
 
 

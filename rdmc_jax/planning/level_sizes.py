@@ -346,7 +346,7 @@ class LevelLadder:
         """Sizes of the method itself."""
         return first_sizes(self._method)
 
-    def trial(self, sizes: LevelSizes) -> LevelTrial:
+    def trial(self, sizes: LevelSizes, tolerance: float | None) -> LevelTrial:
         """Run one ensemble of each replicate, and measure it."""
         own, number = self.method(sizes), len(self._tried)
         results = [self._run(k, number, one, own) for k, one in enumerate(self.prepares)]

@@ -32,6 +32,8 @@ from .tolerance import MARGIN, PrepareFn, RunFn, growth, spent_on
 MAX_RELATIVE_VARIANCE = 2.0
 """χ² of the weights of draws without a tolerance: a third of the draws are effective. For the
 cheapest effective draws alone, χ² would never be lowered."""
+MAX_OF_RESTART = 3.0
+"""The same where each draw is a path of many evaluations and a trial costs as much as the run."""
 AIMED_RELATIVE_VARIANCE = 1.5
 """χ² that more candidates or temperatures should reach: the measured one is noisy."""
 HEAVY_TAIL = 0.7
@@ -54,8 +56,8 @@ class Sizes(NamedTuple):
     is_restart: bool = False  # from the noised pool, not from the mixture
 
 
-RESTARTS = tuple(Sizes(1, 2**k, True) for k in range(5, 11))
-"""Restarts from the noised pool, for targets that no mixture resembles: from 32 temperatures on."""
+RESTARTS = tuple(Sizes(1, 2**k, True) for k in range(4, 11))
+"""Restarts from the noised pool, for targets that no mixture resembles."""
 
 
 def ensemble_evals(sizes: Sizes, num_particles: int = NUM_PARTICLES) -> int:
@@ -89,6 +91,31 @@ def measured(log_weights: list[np.ndarray], sizes: Sizes, evals: int) -> Trial:
     count, num_temperatures, is_restart = sizes
     limits = (bound.estimate, bound.upper)
     return Trial(count, num_temperatures, variance, ess, tail, *limits, evals, is_restart)
+
+
+def mean_log_weights(log_weight: np.ndarray, num_candidates: int) -> np.ndarray:
+    """Log mean weights of draws with M candidates, from the weights of single ones.
+
+    >>> mean_log_weights(np.zeros(7), 1).size, mean_log_weights(np.zeros(7), 2).size
+    (7, 1000)
+    """
+    if num_candidates == 1:
+        return log_weight
+    rng = np.random.default_rng(0)
+    chosen = rng.choice(log_weight, (NUM_PARTICLES, num_candidates)).astype(np.float64)
+    return np.logaddexp.reduce(np.where(np.isnan(chosen), -np.inf, chosen), axis=1) - math.log(
+        num_candidates
+    )
+
+
+def worst_of(log_weights: list[np.ndarray]) -> int:
+    """Index of the weights with the fewest effective draws."""
+
+    def ess(log_weight: np.ndarray) -> float:
+        has_any = bool(np.any(np.isfinite(log_weight)))
+        return weight_ess(np.asarray(log_weight, np.float64)) if has_any else 0.0
+
+    return min(range(len(log_weights)), key=lambda k: ess(log_weights[k]))
 
 
 def is_reliable(one: Trial) -> bool:
@@ -128,7 +155,10 @@ def sizes_of(one: Trial) -> Sizes:
 
 
 def next_restart(
-    last: Trial, tolerance: float | None, is_affordable: Callable[[Sizes], bool]
+    last: Trial,
+    tolerance: float | None,
+    is_affordable: Callable[[Sizes], bool],
+    least: int = 16,
 ) -> Sizes | None:
     """Choose the temperatures of a restart from the noised pool.
 
@@ -140,12 +170,13 @@ def next_restart(
         last: trial, of the mixture or of a restart.
         tolerance: total variation that was asked for, or None.
         is_affordable: whether sizes fit the budget.
+        least: temperatures of the first restart.
     """
     allowed = AIMED_RELATIVE_VARIANCE
     if tolerance is not None and math.isfinite(last.relative_variance):
         wanted = last.relative_variance * (MARGIN * tolerance / last.tv_limit) ** 2
         allowed = min(wanted, allowed)
-    least = last.num_temperatures + 1 if last.is_restart else 0
+    least = last.num_temperatures + 1 if last.is_restart else least
     growth = last.relative_variance / allowed if last.is_restart else 1.0
     most = MOST_PER_DRAW * NUM_PARTICLES if tolerance is None else math.inf
     fitting = [
@@ -162,6 +193,7 @@ def next_sizes(
     tolerance: float | None,
     cost: Callable[[Sizes], float],
     affordable: float = math.inf,
+    least: int = 16,
 ) -> Sizes | None:
     """Choose the cheapest sizes whose weights should be good enough.
 
@@ -170,6 +202,7 @@ def next_sizes(
         tolerance: total variation that was asked for, or None for `MAX_RELATIVE_VARIANCE`.
         cost: evaluations that sizes need.
         affordable: evaluations that are left.
+        least: temperatures of the first restart, if it comes to that.
 
     Returns:
         Sizes, or None if no larger ones exist or fit the budget.
@@ -182,7 +215,7 @@ def next_sizes(
         wanted = last.relative_variance * (MARGIN * tolerance / last.tv_limit) ** 2
         allowed = min(wanted, allowed)
     if last.is_restart or not is_reliable(last):
-        return next_restart(last, tolerance, lambda new: cost(new) <= affordable)
+        return next_restart(last, tolerance, lambda new: cost(new) <= affordable, least)
     choices = []
     for new in itertools.starmap(Sizes, itertools.product(CANDIDATES, TEMPERATURES)):
         variance, evals = predicted_variance(trials, new), ensemble_evals(new)
@@ -192,8 +225,8 @@ def next_sizes(
             choices.append((variance, cost(new), new))
     if not choices:
         return None
-    least = min(variance for variance, _, _ in choices)
-    enough = [one for one in choices if one[0] <= max(allowed, 1.3 * least)]
+    smallest = min(variance for variance, _, _ in choices)
+    enough = [one for one in choices if one[0] <= max(allowed, 1.3 * smallest)]
     return min(enough, key=lambda one: one[1])[2]
 
 
@@ -225,43 +258,61 @@ class MixtureLadder:
         self._run, self._prepare = run, prepare
         self._sizes, self._num_ensembles = sizes, num_ensembles
         self._trials: list[Trial] = []
+        self._fresh = [np.asarray(one.fresh_log_weight) for one in prepares]
 
     @property
     def first(self) -> Sizes:
         """One candidate without temperatures: the last round of the fit has measured it."""
         return Sizes(1, 0)
 
-    def trial(self, sizes: Sizes) -> Trial:
-        """Measure fresh draws: those of the fit, or one ensemble of each replicate."""
-        if sizes == self.first and not self._trials:
-            fresh = [np.asarray(one.fresh_log_weight) for one in self.prepares]
-            self._trials.append(measured(fresh, sizes, 0))
-            return self._trials[-1]
+    def trial(self, sizes: Sizes, tolerance: float | None) -> Trial:
+        """Measure fresh draws: those of the fit, or of one ensemble.
+
+        With a tolerance each replicate runs an ensemble. Without one, candidates of plain mixture
+        draws need none: means of fresh weights are what they would have. Else the replicate runs
+        one whose fresh draws were the worst.
+        """
+        fresh = self._fresh
+        is_plain = sizes.num_temperatures == 0 and not sizes.is_restart
+        if sizes == self.first or (is_plain and tolerance is None):
+            weights = [mean_log_weights(one, sizes.num_candidates) for one in fresh]
+            one = measured(weights, sizes, 0)
+            if self._trials:  # means of weights that are drawn again have many equal ones
+                one = one._replace(pareto_k=self._trials[0].pareto_k)
+            self._trials.append(one)
+            return one
         method, number, spent = self.method(sizes), len(self._trials), 0
         if sizes.is_restart and not self.prepared_again:
-            recipe = Recipe(method, larger_pilot(self._sizes.pilot))
+            recipe = Recipe(method, larger_pilot(self._sizes))
             self.prepared_again = [self._prepare(k, recipe) for k in range(len(self.prepares))]
             self.prepares = list(self.prepared_again)
             spent = sum(int(max(one.pool.num_evals)) for one in self.prepares)
-        results = [self._run(k, number, one, method) for k, one in enumerate(self.prepares)]
+        of = range(len(fresh)) if tolerance is not None else [worst_of(fresh)]
+        results = [self._run(k, number, self.prepares[k], method) for k in of]
         self.discarded += results
         spent += sum(spent_on(one) for one in results)
-        weights = [np.asarray(one.log_weight) for one in results]
-        self._trials.append(measured(weights, sizes, spent))
+        log_weights = [np.asarray(one.log_weight) for one in results]
+        self._trials.append(measured(log_weights, sizes, spent))
         return self._trials[-1]
 
     def is_enough(self, one: Trial, tolerance: float | None) -> bool:
         """Whether the reported run may have the sizes of a trial."""
         if tolerance is None:
-            return one.relative_variance <= MAX_RELATIVE_VARIANCE and is_reliable(one)
+            most = MAX_OF_RESTART if one.is_restart else MAX_RELATIVE_VARIANCE
+            return one.relative_variance <= most and is_reliable(one)
         return one.tv_limit <= MARGIN * tolerance
 
     def larger(self, tolerance: float | None, affordable: float) -> Sizes | None:
         """See `next_sizes`; a trial and the reported run are still to be paid."""
-        each = (1 + self._num_ensembles) * len(self.prepares)
-        return next_sizes(
-            self._trials, tolerance, lambda new: each * ensemble_evals(new), affordable
-        )
+        num_replicates = len(self.prepares)
+
+        def ahead(new: Sizes) -> float:
+            is_plain = new.num_temperatures == 0 and not new.is_restart
+            trials = num_replicates if tolerance is not None else 0 if is_plain else 1
+            return (trials + num_replicates * self._num_ensembles) * ensemble_evals(new)
+
+        least = self._sizes.larger.num_temperatures
+        return next_sizes(self._trials, tolerance, ahead, affordable, least)
 
     def growth(self, now: Sizes, new: Sizes) -> str:
         """Say in words what grows."""

@@ -169,8 +169,8 @@ class Ladder(Protocol):
     def discarded(self) -> list[EnsembleResult]:
         """All ensembles run so far."""
 
-    def trial(self, sizes: Any) -> Trial | LevelTrial:
-        """Run one ensemble of each replicate with these sizes, and measure it."""
+    def trial(self, sizes: Any, tolerance: float | None) -> Trial | LevelTrial:
+        """Measure discarded draws with these sizes."""
 
     def is_enough(self, one: Any, tolerance: float | None) -> bool:
         """Whether the reported run may have the sizes of a trial."""
@@ -227,7 +227,7 @@ def search_sizes(
     tried: list[tuple[Trial | LevelTrial, Any, list[Preparation]]] = []
     sizes, stopped = ladder.first, ""
     while not stopped:
-        one = ladder.trial(sizes)
+        one = ladder.trial(sizes, tolerance)
         tried.append((one, sizes, ladder.prepares))
         spent += one.evals
         if ladder.is_enough(one, tolerance):

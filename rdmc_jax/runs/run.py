@@ -24,14 +24,16 @@ from ..montecarlo.weights import (
     tv_bound,
     tv_limit,
 )
+from ..planning.defaults import most_evals, search_evals
 from ..planning.tolerance import Ladder, PrepareFn, RunFn, search_sizes, with_trials
 from ..samplers.core import EnsembleResult, Preparation, Recipe, ensemble, fit, prepare
+from ..samplers.methods import NUM_PARTICLES
 from ..target.flat import ravel_ensemble, to_standard
 from ..target.programs import compiled
 from ..types import ArrayTree, Evaluations, FittedStart, LogDensityFn, Method, PRNGKey
 from .checkpoint import Checkpoint, nowhere, open_checkpoint
 from .devices import collected, dealt, replicated, spread, vmapped_over
-from .exchange import exchange_pools
+from .exchange import exchange_pools, seen_once, shared_pools
 from .progress import reporter
 
 _prepare = compiled(prepare, ("pilot", "method"))
@@ -289,6 +291,22 @@ def trial_key(key: PRNGKey, replicate: int, number: int) -> PRNGKey:
     return jax.random.fold_in(jax.random.fold_in(replicate_key(key, replicate), DISCARDED), number)
 
 
+MOST_FURTHER_SEARCHES = 2
+"""Searches of each replicate beyond the first, as long as each sees what none has seen."""
+
+
+def most_further_searches(plan: Plan, prepared: Preparation) -> int:
+    """How many further searches of each replicate a plan allows, for its method and budget."""
+    if plan.sizes is None:
+        return 0
+    if plan.max_evals is None:
+        return MOST_FURTHER_SEARCHES
+    dim, num_samples = prepared.location.size, plan.num_replicates * plan.recipe.num_ensembles
+    least = most_evals(plan.sizes, dim, num_samples * NUM_PARTICLES, plan.num_replicates)
+    each = plan.num_replicates * search_evals(plan.sizes, dim)
+    return min(MOST_FURTHER_SEARCHES, int((plan.max_evals - least) // each))
+
+
 def _chunks(num_ensembles: int, num_particles: int, chunk_size: int | None) -> int:
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1 particle, but got {chunk_size}.")
@@ -350,6 +368,10 @@ def run_plan(
         name = f"replicate{replicate}-pilot{number}"
         return programs.ensembles([name], own, prepared, method)[0]
 
+    def search_again(replicate: int, number: int) -> Preparation:
+        own = jax.random.fold_in(prepare_key(key, replicate), 2 + number)
+        return programs.prepare(f"replicate{replicate}-search{number}", own, recipe)
+
     def prepare_again(replicate: int, recipe: Recipe) -> Preparation:
         own = jax.random.fold_in(prepare_key(key, replicate), 2)
         return programs.prepare(f"replicate{replicate}-larger", own, recipe)
@@ -359,8 +381,19 @@ def run_plan(
         for replicate in range(plan.num_replicates):
             prepare(replicate)
         is_fitted = isinstance(recipe.method.start, FittedStart)
-        if recipe.method.pool is not None:
-            prepares[:], exchanged = exchange_pools(prepares, always=is_fitted)
+        if is_fitted:
+            searches, most = [list(prepares)], most_further_searches(plan, prepares[0])
+            while (differing := seen_once(searches)) and len(searches) <= most:
+                number = len(searches)
+                searches.append([search_again(k, number) for k in range(len(prepares))])
+            prepares[:] = shared_pools(searches)
+            again.extend(one for further in searches[1:] for one in further)
+            plan = plan._replace(exchanged_pools=differing)
+            if len(searches) > 1:
+                said = f"searches differed, so each replicate has made {len(searches)}"
+                plan = plan._replace(reason=f"{plan.reason}; {said}")
+        elif recipe.method.pool is not None:
+            prepares[:], exchanged = exchange_pools(prepares)
             plan = plan._replace(exchanged_pools=exchanged)
         if is_fitted:
             for replicate, prepared in enumerate(prepares):
@@ -370,6 +403,7 @@ def run_plan(
         used, method = prepares, recipe.method
         if search is not None:
             cap = math.inf if plan.max_evals is None else plan.max_evals
+            cap -= sum(int(max(one.pool.num_evals)) for one in again)
             found = search_sizes(
                 search.ladder(prepares, trial, prepare_again),
                 tolerance=search.tolerance,

@@ -12,7 +12,7 @@ from ..diffusion.estimators.chains import chains, plain_average
 from ..diffusion.grids import time_grid
 from ..diffusion.transitions import exponential
 from ..montecarlo.kernels import mala, random_walk, ula
-from ..pools.pilot import PilotFn, climbing_pilot
+from ..pools.pilot import PilotFn, climbing_pilot, gradient_free_pilot
 from ..pools.pool import broad_chains, known_points, union
 from ..pools.tempering import tempered_smc
 from ..types import Method, PoolGenerator, record
@@ -28,6 +28,25 @@ NUM_PARTICLES = 1000
 
 
 @record
+class LargerPool:
+    """Sizes of `restarted`, with a gradient or without.
+
+    Args:
+        num_chains: chains of its pilot.
+        num_chain_steps: their steps.
+        num_pool: points of each generator of the pool.
+        num_steps: of the broad chains; without gradients, of the random walks per temperature.
+        num_temperatures: of the pass that re-weights the pool, and of the restart, at least.
+    """
+
+    num_chains: int
+    num_chain_steps: int
+    num_pool: int
+    num_steps: int
+    num_temperatures: int
+
+
+@record
 class MixtureSizes:
     """Sizes of `mixture_draws`, with a gradient or without.
 
@@ -38,6 +57,7 @@ class MixtureSizes:
         max_rounds: its temperatures, at most.
         num_components: Gaussians that each round of the fit adds.
         num_drawn: draws that each round of the fit discards.
+        larger: what takes over where no mixture resembles the target.
     """
 
     pilot: PilotFn
@@ -46,6 +66,7 @@ class MixtureSizes:
     max_rounds: int
     num_components: int
     num_drawn: int
+    larger: LargerPool
 
     @property
     def has_gradient(self) -> bool:
@@ -100,10 +121,6 @@ def _pool_of(sizes: MixtureSizes) -> PoolGenerator:
     return union(known_points(), tempered)
 
 
-LARGER_POOL = 512
-"""Points of each generator of the pool of `restarted`."""
-
-
 def restarted(sizes: MixtureSizes, *, num_temperatures: int) -> Method:
     """Restart from a larger pool, for targets that no mixture of `mixture_draws` resembles.
 
@@ -113,27 +130,45 @@ def restarted(sizes: MixtureSizes, *, num_temperatures: int) -> Method:
         sizes: those of the mixture draws.
         num_temperatures: of the finish.
     """
+    larger = sizes.larger
     kernel, acceptance = (mala, 0.6) if sizes.has_gradient else (random_walk, 0.3)
-    finish = annealed_finish(
+    first = annealed_finish(
         kernel,
-        num_temperatures=num_temperatures,
+        num_temperatures=larger.num_temperatures,
         target_acceptance=acceptance,
         reference=shrunk_covariance,
     )
-    tempered = tempered_smc(kernel, num_particles=LARGER_POOL, target_acceptance=acceptance)
-    parts: tuple[PoolGenerator, ...] = (known_points(), tempered)
+    pool: PoolGenerator
     if sizes.has_gradient:
-        parts = (*parts, broad_chains(num_chains=LARGER_POOL, num_steps=64))
-    first = dataclasses.replace(finish, num_temperatures=32)
-    pool = reweighted(union(*parts), first, num_particles=LARGER_POOL)
+        broad = broad_chains(num_chains=larger.num_pool, num_steps=larger.num_steps)
+        pool = union(known_points(), tempered_smc(num_particles=larger.num_pool), broad)
+    else:
+        walks = tempered_smc(
+            random_walk,
+            num_particles=larger.num_pool,
+            num_steps=larger.num_steps,
+            target_acceptance=acceptance,
+        )
+        pool = union(known_points(), walks)
+    pool = reweighted(pool, first, num_particles=min(larger.num_pool, NUM_REWEIGHTED))
+    finish = dataclasses.replace(first, num_temperatures=num_temperatures)
     return rdmc(noised_pool(num_particles=NUM_PARTICLES), finish=finish, pool=pool)
 
 
-def larger_pilot(pilot: PilotFn) -> PilotFn:
+NUM_REWEIGHTED = 512
+"""Particles of the pass that re-weights a pool, at most."""
+
+
+def larger_pilot(sizes: MixtureSizes) -> PilotFn:
     """The pilot with more and longer chains, for the pool of `restarted`."""
-    if isinstance(pilot, climbing_pilot):
-        return dataclasses.replace(pilot, num_chains=1024, num_steps=48)
-    return pilot
+    if isinstance(sizes.pilot, climbing_pilot):
+        return dataclasses.replace(
+            sizes.pilot,
+            num_chains=sizes.larger.num_chains,
+            num_steps=sizes.larger.num_chain_steps,
+        )
+    assert isinstance(sizes.pilot, gradient_free_pilot)
+    return dataclasses.replace(sizes.pilot, num_particles=sizes.larger.num_chains)
 
 
 POOL_SOURCES = ("pilot and known points", "tempered SMC", "broad chains")

@@ -133,7 +133,8 @@ class mixture:
 
     Each round noises and denoises weighted points (first the pool, then all draws so far), adds the
     local Gaussians to the mixture, and evaluates draws of the mixture. All these draws are
-    discarded. Those of the last round measure the weights that reported draws will have.
+    discarded. Those of the last round, and as many more, measure the weights that reported draws
+    will have.
 
     Args:
         num_particles: size of the ensemble.
@@ -166,7 +167,8 @@ class mixture:
             pool: weighted points.
 
         Returns:
-            `Fitted`, with ``num_rounds * num_drawn`` evaluations; its pool has the draws, too.
+            `Fitted`, with ``(num_rounds + 1) * num_drawn`` evaluations; its pool has the draws of
+            the rounds, too.
         """
         num_rounds, count = self.num_rounds, self.num_drawn
         num_each = self.num_components + NUM_WIDE
@@ -232,23 +234,30 @@ class mixture:
             fresh = values - log_densities(mixture, drawn)
             return (mixture, x, logdensity, logdensity - log_law), fresh
 
-        steps = (jnp.arange(num_rounds), jax.random.split(rng_key, num_rounds))
+        round_key, choose_key, draw_key = jax.random.split(rng_key, 3)
+        steps = (jnp.arange(num_rounds), jax.random.split(round_key, num_rounds))
         carry = (first, jnp.zeros((num_rounds, count, dim), dtype), unseen, unseen)
         (mixture, x, logdensity, log_weight), fresh = jax.lax.scan(one_round, carry, steps)
-        evals = Evaluations(jnp.asarray(num_rounds * count, jnp.int32), jnp.zeros((), jnp.int32))
+        drawn = draws_of(draw_key, mixture, chosen_components(choose_key, mixture, count))
+        values = jax.vmap(logdensity_fn)(drawn)
+        fresh = jnp.concatenate([fresh[-1], values - log_densities(mixture, drawn)])
+        evals = Evaluations(
+            jnp.asarray((num_rounds + 1) * count, jnp.int32), jnp.zeros((), jnp.int32)
+        )
         bad = jnp.sum(~jnp.isfinite(logdensity), dtype=jnp.int32)
+        bad += jnp.sum(~jnp.isfinite(values), dtype=jnp.int32)
         old = jax.nn.log_softmax(pool.log_weight) + jnp.log(KEPT)
-        drawn = jax.nn.log_softmax(_truncated(log_weight.reshape(-1))) + jnp.log1p(-KEPT)
+        new = jax.nn.log_softmax(_truncated(log_weight.reshape(-1))) + jnp.log1p(-KEPT)
         no_source = jnp.full((num_rounds * count,), NO_SOURCE, pool.source.dtype)
         made = pool._replace(
             position=jnp.concatenate([pool.position, x.reshape(-1, dim)]),
-            log_weight=jnp.concatenate([old, drawn]),
+            log_weight=jnp.concatenate([old, new]),
             num_evals=evals,
             num_nonfinite=bad,
             source=jnp.concatenate([pool.source, no_source]),
             mixture=mixture,
         )
-        return Fitted(made, jnp.where(jnp.isnan(fresh[-1]), -jnp.inf, fresh[-1]))
+        return Fitted(made, jnp.where(jnp.isnan(fresh), -jnp.inf, fresh))
 
     def sample(
         self,

@@ -14,7 +14,7 @@ from rdmc_jax.samplers.core import Recipe
 CALLS = [0]
 # one dimension: in more of them a Hessian's products share a call, and each is counted
 PILOT = climbing_pilot(
-    num_rounds=2, num_starts=8, num_climbs=4, num_candidates=3, num_chains=16, num_steps=5
+    num_rounds=2, num_starts=8, num_iterations=4, num_candidates=3, num_chains=16, num_steps=5
 )
 MIXTURE = rj.samplers.mixture(num_particles=70, num_components=16, num_rounds=2, num_drawn=30)
 METHODS = {

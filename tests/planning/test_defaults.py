@@ -33,7 +33,7 @@ def test_more_dimensions_have_more_points_and_no_less_cost(has_gradient):
 def test_the_cost_of_a_run_counts_its_parts():
     sizes = GRADIENT_FREE_SIZES[0]
     # a first look and 40 temperatures of the pilot, the pool, and four rounds of the fit
-    pilot, fit = sizes.pilot, 4 * sizes.num_drawn
+    pilot, fit = sizes.pilot, 5 * sizes.num_drawn
     pool = sizes.num_pool * (1 + sizes.num_steps * sizes.max_rounds)
     search = pilot.num_particles * (1 + 40 * pilot.num_steps) + pool + fit
     assert search_evals(sizes, 7) == search
@@ -44,7 +44,7 @@ def test_the_cost_of_a_run_counts_its_parts():
     pilot = max(with_gradient.pilot.evaluations(7))
     one = with_gradient
     pool = one.num_pool * (1 + one.num_steps * one.max_rounds)
-    assert search_evals(one, 7) == pilot + pool + 4 * one.num_drawn
+    assert search_evals(one, 7) == pilot + pool + 5 * one.num_drawn
 
 
 @pytest.mark.parametrize("has_gradient", [True, False])
