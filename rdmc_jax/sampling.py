@@ -40,12 +40,16 @@ def sample(
 
     A pilot finds location and scale, and with tempered SMC a pool of points. The noised pool's
     denoising posteriors are a mixture of Gaussians, which discarded rounds fit to the target. Draws
-    of the mixture get exact weights, at one evaluation each. Each replicate has a pilot, a pool and
-    a mixture of its own, so that disagreement between replicates shows errors. If a pool misses
-    regions that another one has, it receives that pool before any draw is made (finding R116).
-    Discarded draws of the mixture show how unequal its weights are: where fewer than a third of the
+    of the mixture get exact weights, at one evaluation each. Each replicate searches on its own and
+    fits a mixture of its own, so that disagreement between replicates shows errors. Their pools are
+    joined, and as long as one search sees a tenth of the mass that no other has seen, there are
+    further ones, two for each replicate at most (finding R116 if that is not enough).
+
+    Discarded draws of the mixture show how unequal its weights are. Where fewer than a third of the
     draws would be effective, each draw has more candidates, or temperatures from the mixture to the
-    target. Densities that JAX cannot differentiate are sampled in the same way, without gradients.
+    target. Where the weights have a heavy tail, particles of a larger noised pool are annealed to
+    the target. Densities that JAX cannot differentiate are sampled in the same way, without
+    gradients.
 
     Args:
         rng_key: ``jax.random.key(0)``; raw uint32 keys are accepted.

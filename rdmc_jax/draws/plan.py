@@ -91,7 +91,7 @@ class Plan(NamedTuple):
     is_limited: bool = False  # max_evals made the sizes, candidates or temperatures fewer
     trials: tuple[Trial | LevelTrial, ...] = ()  # discarded draws that decided the sizes
     accuracy: Accuracy | None = None  # only with a tolerance
-    exchanged_pools: tuple[str, ...] = ()  # which replicates received another one's pool, and why
+    exchanged_pools: tuple[str, ...] = ()  # searches that differed, in words
 
     @property
     def num_particles(self) -> int:

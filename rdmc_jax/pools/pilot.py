@@ -82,7 +82,7 @@ class climbing_pilot:
     num_iterations: int = 24
     num_candidates: int = 192
     num_chains: int = 256
-    num_steps: int = 16
+    num_steps: int = 48
 
     def __call__(
         self, rng_key: PRNGKey, logdensity_fn: LogDensityFn, position: Array, known: Array | None

@@ -181,7 +181,7 @@ class mixture:
         is_wide = place >= self.num_components
         searching = jnp.where(
             is_wide, WIDE_SHARE / NUM_WIDE, (1 - WIDE_SHARE) / self.num_components
-        )
+        ).astype(dtype)
 
         def reported(mixture: Mixture, share: Array, x: Array, log_weight: Array) -> Array:
             kept = jnp.where(is_wide, 0.0, share)
@@ -226,7 +226,7 @@ class mixture:
             x, logdensity = x.at[number].set(drawn), logdensity.at[number].set(values)
             # the law of all draws together: block b has taken part in rounds b, b + 1, …; the last
             # round has other shares, but its draws fit nothing, and reported weights have their own
-            taken = 1 / (1.0 + jnp.arange(num_rounds))
+            taken = 1 / (1 + jnp.arange(num_rounds, dtype=dtype))
             taken = jnp.where(jnp.arange(num_rounds) <= number, taken, 0.0)
             since = jnp.cumsum(taken[::-1])[::-1][block]
             union = mixture._replace(log_share=jnp.log(since * searching / (number + 1)))
@@ -315,7 +315,7 @@ def _shares(mixture: Mixture, share: Array, x: Array, log_weight: Array) -> Arra
 
 def _truncated(log_weight: Array) -> Array:
     """Log weights, cut at √n times their mean: a heavier one would be like a mode."""
-    num_drawn = jnp.sum(log_weight > -jnp.inf)
+    num_drawn = jnp.sum(log_weight > -jnp.inf, dtype=log_weight.dtype)
     mean = jax.nn.logsumexp(log_weight) - jnp.log(num_drawn)
     cut = jnp.minimum(log_weight, mean + 0.5 * jnp.log(num_drawn))
     return jnp.where(jnp.isfinite(mean), cut, jnp.zeros_like(cut))

@@ -48,5 +48,5 @@ def test_all_calls_of_pilot_pool_fit_and_finish_are_counted(method):
     found = jax.block_until_ready(run(jax.random.key(0)))
     jax.effects_barrier()
     counted = int(np.sum(found.info.num_evals.logdensity))
-    assert counted == CALLS[0] > 1000
+    assert counted == CALLS[0] > 700
     assert 0 < int(np.sum(found.info.num_evals.gradient)) < counted
