@@ -76,8 +76,10 @@ NUM_WIDE = 16
 WIDEST = 4
 """Octaves by which they are wider, at most."""
 WIDE_SHARE = 0.1
-"""Share of the draws of searching rounds that come from wide components. Reported draws come from
-those wide components only to which searching draws gave a share."""
+"""Share of the draws of searching rounds that come from wide components."""
+DEFENSIVE_SHARE = 0.1
+"""The same of the half of the reported draws whose shares are not fitted: weights in the tails,
+where few searching draws lie, are then bounded."""
 NUM_UPDATES = 10
 """Steps of expectation maximisation for the shares of the reported mixture."""
 
@@ -184,11 +186,13 @@ class mixture:
         ).astype(dtype)
 
         def reported(mixture: Mixture, share: Array, x: Array, log_weight: Array) -> Array:
-            kept = jnp.where(is_wide, 0.0, share)
+            local, wide = jnp.where(is_wide, 0.0, share), jnp.where(is_wide, share, 0.0)
+            local, wide = local / jnp.sum(local), wide / jnp.sum(wide)
+            kept = (1 - DEFENSIVE_SHARE) * local + DEFENSIVE_SHARE * wide
             if num_rounds == 1:
-                return kept / jnp.sum(kept)
+                return kept
             found = _shares(mixture, share, x.reshape(-1, dim), log_weight.reshape(-1))
-            return 0.5 * found + 0.5 * kept / jnp.sum(kept)
+            return 0.5 * found + 0.5 * kept
 
         def one_round(carry: Any, step: Any) -> Any:
             mixture, x, logdensity, log_weight = carry

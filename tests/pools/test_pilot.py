@@ -226,7 +226,13 @@ def test_known_points_are_starts_without_gradients_too():
 def test_a_thin_shell_in_a_box_is_spread_over():
     # on the axis through the first guess the shell has no curvature along itself but rounding
     problem = shells(10)
-    size = {"num_rounds": 2, "num_starts": 64, "num_iterations": 20, "num_chains": 128, "num_steps": 48}
+    size = {
+        "num_rounds": 2,
+        "num_starts": 64,
+        "num_iterations": 20,
+        "num_chains": 128,
+        "num_steps": 48,
+    }
     pilot = compiled(climbing_pilot(**size), problem.logdensity_fn, problem.position)
     points = np.asarray(pilot(jax.random.key(0)).points)
     assert len(np.unique(points, axis=0)) > 100

@@ -175,7 +175,10 @@ def test_fresh_weights_are_those_of_draws_of_the_final_mixture(fitted):
         gap = np.mean(fresh**power) - np.mean(weight**power)
         error = np.hypot(np.std(fresh**power) / np.sqrt(4000), np.std(weight**power) / np.sqrt(NUM))
         assert abs(gap) < 4 * error
-    share = weight_ess(np.log(fresh)) / 4000, weight_ess(np.log(weight)) / NUM
+    share = (
+        weight_ess(np.asarray(fitted.fresh_log_weight, float)) / 4000,
+        weight_ess(np.asarray(drawn.log_weight, float)) / NUM,
+    )
     assert abs(share[0] / share[1] - 1) < 0.1
 
 
