@@ -16,9 +16,7 @@ from ..types import Method
 LOW_LARGER = LargerPool(
     num_chains=1024, num_chain_steps=12, num_pool=256, num_steps=32, num_temperatures=16
 )
-HIGH_LARGER = LargerPool(
-    num_chains=1024, num_chain_steps=48, num_pool=512, num_steps=64, num_temperatures=64
-)
+HIGH_LARGER = LargerPool()
 FREE_LARGER = LargerPool(
     num_chains=1024, num_chain_steps=8, num_pool=1024, num_steps=8, num_temperatures=128
 )
