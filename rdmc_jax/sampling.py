@@ -42,7 +42,7 @@ def sample(
     denoising posteriors are a mixture of Gaussians, which discarded rounds fit to the target. Draws
     of the mixture get exact weights, at one evaluation each. Each replicate searches on its own and
     fits a mixture of its own, so that disagreement between replicates shows errors. Their pools are
-    joined, and as long as one search sees a tenth of the mass that no other has seen, there are
+    joined, and as long as one search has a tenth of its points where no other has any, there are
     further ones, two for each replicate at most (finding R116 if that is not enough).
 
     Discarded draws of the mixture show how unequal its weights are. Where fewer than a third of the
@@ -121,7 +121,7 @@ def sample(
     )
     search = None
     if method is None or tolerance is not None:
-        search = SizeSearch(tolerance, _ladder(plan, method))
+        search = SizeSearch(tolerance, _ladder(plan, method, dimension(position)))
     if mesh is not None:
         check_mesh(mesh, plan.num_particles)
     if chunk_size is None:
@@ -149,13 +149,18 @@ def sample(
     )
 
 
-def _ladder(plan: Plan, method: Method | None) -> LadderFn:
+def _ladder(plan: Plan, method: Method | None, dim: int) -> LadderFn:
     """Choose what grows: the composition given, or the mixture draws of the plan."""
     num_ensembles = plan.recipe.num_ensembles
     if method is not None:
         return functools.partial(LevelLadder, method=method, num_ensembles=num_ensembles)
     assert plan.sizes is not None
-    return functools.partial(MixtureLadder, sizes=plan.sizes, num_ensembles=num_ensembles)
+    return functools.partial(
+        MixtureLadder,
+        sizes=plan.sizes,
+        num_ensembles=num_ensembles,
+        larger_evals=defaults.larger_search_evals(plan.sizes, dim),
+    )
 
 
 def paper(

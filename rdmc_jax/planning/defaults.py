@@ -2,15 +2,20 @@
 
 from ..draws.plan import Plan
 from ..pools.pilot import PilotFn, climbing_pilot, gradient_free_pilot
+from ..pools.tempering import tempered_smc
 from ..samplers.core import Recipe
+from ..samplers.finishes import annealed_finish
 from ..samplers.methods import (
     NUM_PARTICLES,
+    NUM_REWEIGHTED,
     NUM_ROUNDS,
     POOL_SOURCES,
     LargerPool,
     MixtureSizes,
+    larger_pilot,
     mixture_draws,
 )
+from ..samplers.mixture import NUM_WIDE
 from ..types import Method
 
 LOW_LARGER = LargerPool(
@@ -56,13 +61,13 @@ DEFAULT_SIZES: tuple[MixtureSizes, ...] = (
     MixtureSizes(
         climbing_pilot(
             num_rounds=4,
-            num_starts=128,
+            num_starts=112,
             num_iterations=30,
-            num_candidates=12,
+            num_candidates=48,
             num_chains=384,
             num_steps=6,
         ),
-        num_pool=256,
+        num_pool=128,
         num_steps=2,
         max_rounds=32,
         num_components=100,
@@ -134,8 +139,6 @@ GRADIENT_FREE_SIZES: tuple[MixtureSizes, ...] = (
     ),
 )
 """Sizes without a gradient, from small to large: the same with random walks."""
-PILOT_ROUNDS = 40
-"""Temperatures of `gradient_free_pilot` that a budget counts with."""
 
 
 def search_evals(sizes: MixtureSizes, dim: int) -> int:
@@ -148,9 +151,26 @@ def search_evals(sizes: MixtureSizes, dim: int) -> int:
         found = max(pilot.evaluations(dim))
     else:
         assert isinstance(pilot, gradient_free_pilot)
-        found = pilot.num_particles * (1 + pilot.num_steps * PILOT_ROUNDS)
+        found = pilot.num_particles * (1 + pilot.num_steps * pilot.max_rounds)
     tempered = sizes.num_pool * (1 + sizes.num_steps * sizes.max_rounds)
     return found + tempered + (NUM_ROUNDS + 1) * sizes.num_drawn
+
+
+def larger_search_evals(sizes: MixtureSizes, dim: int) -> int:
+    """Most evaluations of a replicate's pilot and pool for `restarted`."""
+    larger, pilot = sizes.larger, larger_pilot(sizes)
+    if isinstance(pilot, climbing_pilot):
+        found = max(pilot.evaluations(dim)) + larger.num_pool * (larger.num_steps + 1)
+        num_steps = tempered_smc(num_particles=1).num_steps
+    else:
+        assert isinstance(pilot, gradient_free_pilot)
+        found = pilot.num_particles * (1 + pilot.num_steps * pilot.max_rounds)
+        num_steps = larger.num_steps
+    found += larger.num_pool * (1 + num_steps * tempered_smc(num_particles=1).max_rounds)
+    num_reweighted = min(larger.num_pool, NUM_REWEIGHTED)
+    num_pilot = min(annealed_finish().num_pilot, num_reweighted)
+    reweighted = (larger.num_temperatures + 1) * (num_reweighted + num_pilot) + num_reweighted
+    return found + reweighted
 
 
 def most_evals(sizes: MixtureSizes, dim: int, num_samples: int, num_replicates: int) -> int:
@@ -210,9 +230,10 @@ def choose_sizes(
     pilot = sizes.pilot
     assert isinstance(pilot, climbing_pilot | gradient_free_pilot)
     size = pilot.num_chains if isinstance(pilot, climbing_pilot) else pilot.num_particles
+    num_components = NUM_ROUNDS * (sizes.num_components + NUM_WIDE)
     return sizes, (
         f"mixture draws with sizes chosen by {why}: a pool of {size} points of the pilot and "
-        f"{sizes.num_pool} of tempered SMC, and a mixture of {NUM_ROUNDS * sizes.num_components} "
+        f"{sizes.num_pool} of tempered SMC, and a mixture of {num_components} "
         f"Gaussians, fitted with {(NUM_ROUNDS + 1) * sizes.num_drawn:,} discarded draws"
     )
 

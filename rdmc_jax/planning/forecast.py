@@ -1,4 +1,4 @@
-"""Predict what a run of `sample` will need, from one discarded ensemble."""
+"""Predict what a run of `sample` will need, from discarded draws."""
 
 import math
 from typing import NamedTuple
@@ -16,6 +16,7 @@ class Prediction(NamedTuple):
 
     num_candidates: int  # of each draw
     num_temperatures: int  # of each candidate
+    is_restart: bool  # from the noised pool; its larger pool and its limit are not predicted
     tv_limit: float
     evals_per_sample: float  # pilots, pools and discarded draws included
     is_met: bool  # whether tv_limit is below the tolerance, with the margin that `sample` keeps
@@ -51,7 +52,8 @@ class Forecast(NamedTuple):
             (
                 "will need",
                 f"{ahead.num_candidates} candidates for each draw, {ahead.num_temperatures} "
-                f"temperatures, {ahead.evals_per_sample:,.0f} evaluations per draw",
+                f"temperatures{' from the noised pool' if ahead.is_restart else ''}, "
+                f"{ahead.evals_per_sample:,.0f} evaluations per draw",
             ),
             (
                 "TV limit",
@@ -116,6 +118,6 @@ def predicted(
         affordable = math.inf if max_evals is None else max_evals
         sizes = next_sizes([measured], tolerance, spent, affordable) or sizes
     limit, before = measured.tv_limit, measured.relative_variance
-    if sizes != Sizes(1, 0) and math.isfinite(before):
+    if sizes != Sizes(1, 0) and math.isfinite(before) and not sizes.is_restart:
         limit *= math.sqrt(predicted_variance([measured], sizes) / before)
-    return Prediction(*sizes[:2], limit, spent(sizes) / num_samples, limit <= target)
+    return Prediction(*sizes, limit, spent(sizes) / num_samples, limit <= target)

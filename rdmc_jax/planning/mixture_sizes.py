@@ -178,6 +178,7 @@ def next_restart(
         allowed = min(wanted, allowed)
     least = last.num_temperatures + 1 if last.is_restart else least
     growth = last.relative_variance / allowed if last.is_restart else 1.0
+    growth = growth if math.isfinite(growth) else 2.0
     most = MOST_PER_DRAW * NUM_PARTICLES if tolerance is None else math.inf
     fitting = [
         new
@@ -215,7 +216,9 @@ def next_sizes(
         wanted = last.relative_variance * (MARGIN * tolerance / last.tv_limit) ** 2
         allowed = min(wanted, allowed)
     if last.is_restart or not is_reliable(last):
-        return next_restart(last, tolerance, lambda new: cost(new) <= affordable, least)
+        found = next_restart(last, tolerance, lambda new: cost(new) <= affordable, least)
+        if found is not None or last.is_restart:
+            return found
     choices = []
     for new in itertools.starmap(Sizes, itertools.product(CANDIDATES, TEMPERATURES)):
         variance, evals = predicted_variance(trials, new), ensemble_evals(new)
@@ -239,6 +242,7 @@ class MixtureLadder:
         prepare: makes another preparation of a replicate.
         sizes: of the method.
         num_ensembles: ensembles of each replicate in the reported run.
+        larger_evals: what another preparation may cost, for a restart.
     """
 
     exhausted = "the largest number of candidates and temperatures is not enough"
@@ -251,12 +255,14 @@ class MixtureLadder:
         *,
         sizes: MixtureSizes,
         num_ensembles: int,
+        larger_evals: int,
     ) -> None:
         self.prepares = list(prepares)
         self.discarded: list[EnsembleResult] = []
-        self.prepared_again: list[Preparation] = []
+        self._is_larger = False  # whether the pools are those of a restart
         self._run, self._prepare = run, prepare
         self._sizes, self._num_ensembles = sizes, num_ensembles
+        self._larger_evals = larger_evals
         self._trials: list[Trial] = []
         self._fresh = [np.asarray(one.fresh_log_weight) for one in prepares]
 
@@ -282,10 +288,9 @@ class MixtureLadder:
             self._trials.append(one)
             return one
         method, number, spent = self.method(sizes), len(self._trials), 0
-        if sizes.is_restart and not self.prepared_again:
-            recipe = Recipe(method, larger_pilot(self._sizes))
-            self.prepared_again = [self._prepare(k, recipe) for k in range(len(self.prepares))]
-            self.prepares = list(self.prepared_again)
+        if sizes.is_restart and not self._is_larger:
+            self.prepares = self._prepare(Recipe(method, larger_pilot(self._sizes)))
+            self._is_larger = True
             spent = sum(int(max(one.pool.num_evals)) for one in self.prepares)
         of = range(len(fresh)) if tolerance is not None else [worst_of(fresh)]
         results = [self._run(k, number, self.prepares[k], method) for k in of]
@@ -309,7 +314,12 @@ class MixtureLadder:
         def ahead(new: Sizes) -> float:
             is_plain = new.num_temperatures == 0 and not new.is_restart
             trials = num_replicates if tolerance is not None else 0 if is_plain else 1
-            return (trials + num_replicates * self._num_ensembles) * ensemble_evals(new)
+            is_new = new.is_restart and not self._is_larger
+            first = num_replicates * self._larger_evals if is_new else 0
+            # the run may have the sizes of an earlier trial, if this one is no better
+            run = max(ensemble_evals(one) for one in (*map(sizes_of, self._trials), new))
+            run = num_replicates * self._num_ensembles * run
+            return first + trials * ensemble_evals(new) + run
 
         least = self._sizes.larger.num_temperatures
         return next_sizes(self._trials, tolerance, ahead, affordable, least)

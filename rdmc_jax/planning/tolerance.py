@@ -29,8 +29,8 @@ more trial costs less."""
 RunFn = Callable[[int, int, Preparation, Method], EnsembleResult]
 """``(replicate, number, prepared, method) -> result``: one ensemble that will be discarded."""
 
-PrepareFn = Callable[[int, Recipe], Preparation]
-"""``(replicate, recipe) -> prepared``: another pilot and pool of a replicate."""
+PrepareFn = Callable[[Recipe], list[Preparation]]
+"""``recipe -> prepares``: another pilot and pool of each replicate, with their points joined."""
 
 
 def check_tolerance(tolerance: float | None, method: Method | None) -> None:
@@ -162,10 +162,6 @@ class Ladder(Protocol):
         """Preparations of the replicates, with the pools of the last trial."""
 
     @property
-    def prepared_again(self) -> list[Preparation]:
-        """Further preparations that were made for some trials."""
-
-    @property
     def discarded(self) -> list[EnsembleResult]:
         """All ensembles run so far."""
 
@@ -191,7 +187,6 @@ class SearchResult(NamedTuple):
     prepares: list[Preparation]  # one for each replicate
     method: Method
     discarded: list[EnsembleResult]
-    prepared_again: list[Preparation]  # further ones, which some trials began from
     trials: tuple[Trial | LevelTrial, ...]
     chosen: int  # number of the trial whose sizes the run has
     stopped: str  # why there were no more trials
@@ -218,7 +213,8 @@ def search_sizes(
         tell: called with a line after each trial.
 
     Returns:
-        `SearchResult` with the sizes of the trial that had the lowest limit.
+        `SearchResult` with the sizes of the trial that had the lowest limit; without a tolerance,
+        of the last one if it is good enough, or else of the lowest bound.
 
     Raises:
         ValueError: if the method has no path weights.
@@ -244,13 +240,17 @@ def search_sizes(
         if tolerance is not None:
             wanted = MARGIN * tolerance
             tell(trial_line(len(tried) - 1, one.tv_limit, wanted, spent, stopped or follows))
-    best = min(range(len(tried)), key=lambda k: tried[k][0].tv_limit)
+    # without a tolerance trials have unlike numbers of draws, and limits widen with fewer
+    best = min(
+        range(len(tried)),
+        key=lambda k: tried[k][0].tv_bound if tolerance is None else tried[k][0].tv_limit,
+    )
     if tolerance is None and ladder.is_enough(tried[-1][0], None):
         best = len(tried) - 1
     one, sizes, prepares = tried[best]
     trials = tuple(t[0] for t in tried)
-    method, again = ladder.method(sizes), ladder.prepared_again
-    return SearchResult(prepares, method, ladder.discarded, again, trials, best, stopped)
+    method = ladder.method(sizes)
+    return SearchResult(prepares, method, ladder.discarded, trials, best, stopped)
 
 
 def with_trials(plan: Plan, found: SearchResult, tolerance: float | None) -> Plan:

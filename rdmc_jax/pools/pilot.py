@@ -300,6 +300,7 @@ class gradient_free_pilot:
     Args:
         num_particles: particles, the number of points returned.
         num_steps: random-walk steps per temperature.
+        max_rounds: largest number of temperatures.
 
     It is a `PilotFn` for up to about ten dimensions. Where there is a gradient, `climbing_pilot`
     finds far more.
@@ -308,12 +309,13 @@ class gradient_free_pilot:
     _: KW_ONLY
     num_particles: int = 1024
     num_steps: int = 6
+    max_rounds: int = 40
 
     def __call__(
         self, rng_key: PRNGKey, logdensity_fn: LogDensityFn, position: Array, known: Array | None
     ) -> Pilot:
         """Find location, scale and points; the arguments are those of a `PilotFn`."""
-        options = Tempering(random_walk, 0.3, self.num_steps, 100, 3)
+        options = Tempering(random_walk, 0.3, self.num_steps, self.max_rounds, 3)
         octave_key, noise_key, temper_key = jax.random.split(rng_key, 3)
         dim, dtype = position.shape[0], position.dtype
         unit = 1 + jnp.abs(position)

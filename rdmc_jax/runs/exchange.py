@@ -83,21 +83,30 @@ def _inside(own: Preparation, other: Preparation) -> Array:
 def joined_pool(own: Preparation, others: list[Preparation]) -> Preparation:
     """The points of several pools, in the coordinates of the first; each has the same weight.
 
-    It has twice as many points as the own pool, whatever the number of pools, so that one program
-    serves all replicates: points are left out at equal steps. Evaluations of the other pools are
-    not added: they are counted where they were made.
+    The own pool stays whole, with the points that users know. The others have as many points
+    together, whatever their number, so that one program serves all replicates: points are left out
+    at equal steps. Evaluations of the other pools are not added: they are counted where they were
+    made.
     """
-    size = 2 * own.pool.position.shape[0] // (1 + len(others))
-    parts = []
-    for one in (own, *others):
+    size = own.pool.position.shape[0]
+    parts = [(own.pool.position, _shares_of(own.pool.log_weight), own.pool.source)]
+    bounds = np.arange(len(others) + 1) * size // len(others)
+    for one, low, high in zip(others, bounds[:-1], bounds[1:], strict=True):
         count = one.pool.position.shape[0]
-        chosen = np.arange(size) * count // size
-        place = one.pool.position if one is own else _inside(own, one)
-        weight = jax.nn.log_softmax(jnp.asarray(one.pool.log_weight)[chosen])
-        parts.append((jnp.asarray(place)[chosen], weight, jnp.asarray(one.pool.source)[chosen]))
+        chosen = np.arange(high - low) * count // (high - low)
+        weight = _shares_of(jnp.asarray(one.pool.log_weight)[chosen])
+        place = jnp.asarray(_inside(own, one))[chosen]
+        parts.append((place, weight, jnp.asarray(one.pool.source)[chosen]))
     position, log_weight, source = (jnp.concatenate(leaves) for leaves in zip(*parts, strict=True))
     joined = own.pool._replace(position=position, log_weight=log_weight, source=source)
     return own._replace(pool=jax.device_get(joined))
+
+
+def _shares_of(log_weight: Array) -> Array:
+    """Log weights that sum to one, or none where no point has weight."""
+    log_weight = jnp.asarray(log_weight)
+    shares = jax.nn.log_softmax(log_weight)
+    return jnp.where(jnp.any(jnp.isfinite(log_weight)), shares, -jnp.inf)
 
 
 def exchange_pools(prepares: list[Preparation]) -> tuple[list[Preparation], tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""`forecast`: predict what a run will need, from one discarded ensemble."""
+"""`forecast`: predict what a run will need, from discarded draws."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..target.flat import bind, dimension, ravel_ensemble
 from ..target.programs import compiled
 from ..types import Array, ArrayTree, LogDensityFn, PRNGKey
 from .checkpoint import nowhere
-from .run import bound_programs, check_prepared, prepare_key, trial_key
+from .run import FIT_KEY, bound_programs, check_prepared, prepare_key, trial_key
 
 NUM_POINTS = 64
 """Number of draws at which curvature is measured, and of segments between them."""
@@ -77,9 +77,9 @@ def forecast(
 ) -> Forecast:
     """Predict what a run of `sample` will need for a tolerance, without the run.
 
-    One pilot, one pool, one fit and one ensemble are made and discarded. They are those with which
-    ``sample(rng_key, ..., tolerance=...)`` would begin. The relative variance of the weights is
-    extrapolated to the tolerance.
+    One pilot, one pool, one fit and one ensemble are made and discarded. They are like those of one
+    replicate with which ``sample(rng_key, ..., tolerance=...)`` would begin. The relative variance
+    of the weights is extrapolated to the tolerance.
 
     Their weighted draws also measure the constants of a theorem on the published algorithm, which
     gives sufficient sizes by ``theory_plan(found.tolerance, dim=found.dim,
@@ -130,7 +130,7 @@ def forecast(
     programs = bound_programs(logdensity_fn, position, data, known, mesh=None, store=nowhere)
     prepared = programs.prepare("", prepare_key(key, 0), plan.recipe)
     check_prepared(prepared)
-    fit_key = jax.random.fold_in(prepare_key(key, 0), 1)
+    fit_key = jax.random.fold_in(prepare_key(key, 0), FIT_KEY)
     method = plan.recipe.method
     prepared = programs.fit("", fit_key, prepared, method)
     result = programs.ensembles([""], trial_key(key, 0, 0)[None], prepared, method)[0]

@@ -112,8 +112,8 @@ def sample_many(
     """Draw weighted samples of one posterior for each of many data sets of the same shape.
 
     All data sets share one program. Data set k is run with key ``fold_in(rng_key, k)``, for all
-    sizes of chunks. Unlike `sample`, it does not add temperatures for data sets that need them: see
-    `ManyDraws.check`. Gradients are taken if the density of any data set has one.
+    sizes of chunks. Unlike `sample`, it does not add candidates or temperatures for data sets that
+    need them: see `ManyDraws.check`. Gradients are taken if the density of any data set has one.
 
     Args:
         rng_key: ``jax.random.key(0)``.

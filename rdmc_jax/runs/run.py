@@ -175,6 +175,7 @@ def _coverage(
 def assemble(
     parts: list[tuple[int, EnsembleResult]],
     prepares: list[Preparation],
+    used: list[Preparation],
     again: list[Preparation],
     discarded: list[EnsembleResult],
     num_samples: int,
@@ -203,7 +204,7 @@ def assemble(
         return int(sum(int(np.sum(np.asarray(c, np.int64))) for c in counts))
 
     pools = [one.pool for one in (*prepares, *again)]
-    seen = _coverage(position, log_weight, labels, prepares) if weighted else None
+    seen = _coverage(position, log_weight, labels, used) if weighted else None
     spent = infos + [result.info for result in discarded]
     counts = [i.num_evals for i in spent] + [p.num_evals for p in pools]
     evals = Evaluations(
@@ -257,6 +258,9 @@ class SizeSearch(NamedTuple):
     ladder: LadderFn
 
 
+FIT_KEY, LARGER_KEY, SEARCH_KEY = 100, 200, 300
+"""Numbers folded into the key of a replicate's pilot and pool for what follows them; large, as the
+keys of `jax.random.split` are those of small numbers."""
 DISCARDED = 2**32 - 1
 """Number folded into a replicate's key for its discarded ensembles."""
 
@@ -304,7 +308,7 @@ def most_further_searches(plan: Plan, prepared: Preparation) -> int:
     dim, num_samples = prepared.location.size, plan.num_replicates * plan.recipe.num_ensembles
     least = most_evals(plan.sizes, dim, num_samples * NUM_PARTICLES, plan.num_replicates)
     each = plan.num_replicates * search_evals(plan.sizes, dim)
-    return min(MOST_FURTHER_SEARCHES, int((plan.max_evals - least) // each))
+    return int(min(MOST_FURTHER_SEARCHES, (plan.max_evals - least) / each))
 
 
 def _chunks(num_ensembles: int, num_particles: int, chunk_size: int | None) -> int:
@@ -332,15 +336,15 @@ def run_plan(
 
     Given the method, the draws of ensemble e of replicate r depend only on its pool, of key
     ``fold_in(fold_in(key, r), 0)``, and on ``fold_in(fold_in(key, r), e + 1)``. So the first
-    ensembles stay the same when more are asked for. All pools are made before any draw, so that a
-    replicate whose pool misses regions can receive another one's pool (`exchange`). Ctrl-C returns
-    the ensembles that are finished. With a checkpoint every preparation and ensemble is looked up
-    there before it is run.
+    ensembles stay the same when more are asked for. All pools are made before any draw, so that
+    replicates can share their points (`exchange`). Ctrl-C returns the ensembles that are finished.
+    With a checkpoint every preparation and ensemble is looked up there before it is run.
     """
     begin = time.perf_counter()
     side = _chunks(plan.recipe.num_ensembles, plan.num_particles, chunk_size)
     parts: list[tuple[int, EnsembleResult]] = []
     prepares: list[Preparation] = []
+    used: list[Preparation] = []
     again: list[Preparation] = []
     discarded: list[EnsembleResult] = []
     recipe = plan.recipe
@@ -369,12 +373,17 @@ def run_plan(
         return programs.ensembles([name], own, prepared, method)[0]
 
     def search_again(replicate: int, number: int) -> Preparation:
-        own = jax.random.fold_in(prepare_key(key, replicate), 2 + number)
+        own = jax.random.fold_in(prepare_key(key, replicate), SEARCH_KEY + number)
         return programs.prepare(f"replicate{replicate}-search{number}", own, recipe)
 
-    def prepare_again(replicate: int, recipe: Recipe) -> Preparation:
-        own = jax.random.fold_in(prepare_key(key, replicate), 2)
-        return programs.prepare(f"replicate{replicate}-larger", own, recipe)
+    def prepare_again(recipe: Recipe) -> list[Preparation]:
+        found = []
+        for replicate in range(plan.num_replicates):
+            own = jax.random.fold_in(prepare_key(key, replicate), LARGER_KEY)
+            found.append(programs.prepare(f"replicate{replicate}-larger", own, recipe))
+            check_prepared(found[-1])
+        again.extend(found)
+        return shared_pools([found])
 
     def results() -> Iterator[tuple[int, EnsembleResult]]:
         nonlocal plan
@@ -397,10 +406,10 @@ def run_plan(
             plan = plan._replace(exchanged_pools=exchanged)
         if is_fitted:
             for replicate, prepared in enumerate(prepares):
-                own = jax.random.fold_in(prepare_key(key, replicate), 1)
+                own = jax.random.fold_in(prepare_key(key, replicate), FIT_KEY)
                 name = f"replicate{replicate}-fit"
                 prepares[replicate] = programs.fit(name, own, prepared, recipe.method)
-        used, method = prepares, recipe.method
+        used[:], method = prepares, recipe.method
         if search is not None:
             cap = math.inf if plan.max_evals is None else plan.max_evals
             cap -= sum(int(max(one.pool.num_evals)) for one in again)
@@ -410,9 +419,8 @@ def run_plan(
                 max_total=cap,
                 tell=report.trial,
             )
-            used, method = found.prepares, found.method
+            used[:], method = found.prepares, found.method
             discarded.extend(found.discarded)
-            again.extend(found.prepared_again)
             plan = with_trials(plan, found, search.tolerance)
         plan = plan._replace(recipe=dataclasses.replace(recipe, method=method))
         for replicate, prepared in enumerate(used):
@@ -437,4 +445,4 @@ def run_plan(
                 raise
             complete = False
     seconds = time.perf_counter() - begin
-    return assemble(parts, prepares, again, discarded, num_samples, plan, complete, seconds)
+    return assemble(parts, prepares, used, again, discarded, num_samples, plan, complete, seconds)

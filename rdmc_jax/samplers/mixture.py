@@ -140,12 +140,12 @@ class mixture:
 
     Args:
         num_particles: size of the ensemble.
-        num_components: Gaussians that each round adds.
+        num_components: local Gaussians that each round adds, beside 16 wide ones.
         num_rounds: rounds, the one of the pool among them.
         num_drawn: draws of each round, with one evaluation each.
 
-    Not for targets that no few hundred Gaussians resemble, in many dimensions: the weights say so,
-    and temperatures of `candidates` or `noised_pool` with an `annealed_finish` take over.
+    Not for targets that no few hundred Gaussians resemble: the weights say so. `sample` then takes
+    temperatures of `candidates`, or `noised_pool` with an `annealed_finish`.
     """
 
     num_particles: int

@@ -149,13 +149,3 @@ def test_without_any_weight_nothing_is_certified():
     # one replicate with weights is enough to know something
     some = np.append(nothing, np.zeros(10))
     assert tv_limit(some, np.repeat([0, 1], 10)).estimate == pytest.approx(0.5)
-
-
-def test_pairs_of_equal_draws_count_once():
-    rng = np.random.default_rng(3)
-    log_weight, replicate = 0.3 * rng.normal(size=500), np.arange(500) % 2
-    once = tv_limit(log_weight, replicate)
-    pair = np.tile(np.arange(500), 2)
-    twice = tv_limit(np.tile(log_weight, 2), np.tile(replicate, 2), pair=pair)
-    np.testing.assert_allclose(twice, once, rtol=1e-12)
-    assert tv_limit(np.tile(log_weight, 2), np.tile(replicate, 2)).upper < once.upper

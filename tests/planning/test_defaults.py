@@ -7,10 +7,12 @@ from rdmc_jax.planning.defaults import (
     DEFAULT_SIZES,
     GRADIENT_FREE_SIZES,
     choose_sizes,
+    larger_search_evals,
     most_evals,
     search_evals,
 )
 from rdmc_jax.samplers import mixture_draws
+from rdmc_jax.samplers.methods import larger_pilot
 
 PLAN = rj.plan(dim=3, num_samples=2000)
 
@@ -32,7 +34,7 @@ def test_more_dimensions_have_more_points_and_no_less_cost(has_gradient):
 
 def test_the_cost_of_a_run_counts_its_parts():
     sizes = GRADIENT_FREE_SIZES[0]
-    # a first look and 40 temperatures of the pilot, the pool, and four rounds of the fit
+    # a first look and 40 temperatures of the pilot, the pool, and five rounds of draws of the fit
     pilot, fit = sizes.pilot, 5 * sizes.num_drawn
     pool = sizes.num_pool * (1 + sizes.num_steps * sizes.max_rounds)
     search = pilot.num_particles * (1 + 40 * pilot.num_steps) + pool + fit
@@ -75,3 +77,15 @@ def test_a_method_of_the_callers_is_left_alone():
     plan = rj.plan(dim=3, method=PLAN.recipe.method)
     assert plan.sizes is None and plan.recipe.method == PLAN.recipe.method
     assert plan.trials == () and not plan.is_limited and plan.pool_sources == ()
+
+
+def test_the_cost_of_a_larger_pool_counts_its_parts():
+    sizes = DEFAULT_SIZES[1]
+    pilot = max(larger_pilot(sizes).evaluations(2))
+    broad, tempered = 256 * (32 + 1), 256 * (1 + 4 * 100)
+    # 16 temperatures, of as many particles as the pool and 64 that find the step, and a look
+    assert larger_search_evals(sizes, 2) == pilot + broad + tempered + 17 * (256 + 64) + 256
+    walks = GRADIENT_FREE_SIZES[1]
+    pilot = 1024 * (1 + 40 * walks.pilot.num_steps)
+    tempered = 1024 * (1 + 8 * 100)
+    assert larger_search_evals(walks, 2) == pilot + tempered + 129 * (512 + 64) + 512

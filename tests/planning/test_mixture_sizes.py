@@ -183,16 +183,23 @@ class World:
         pool = type("", (), {"num_evals": Evaluations(5000, 4000)})
         prepares = [Preparation(None, None, pool, None, one) for one in fresh]
         sizes = DEFAULT_SIZES[0]
-        self.ladder = MixtureLadder(prepares, self.run, self.prepare, sizes=sizes, num_ensembles=1)
+        self.ladder = MixtureLadder(
+            prepares,
+            self.run,
+            self.prepare,
+            sizes=sizes,
+            num_ensembles=1,
+            larger_evals=50_000,
+        )
 
     def weights(self, variance, count, num):
         single = np.sqrt(variance) * self.rng.normal(size=(num, count)) - variance / 2
         return np.log(np.mean(np.exp(single), axis=1))
 
-    def prepare(self, replicate, recipe):
-        self.recipes.append((replicate, recipe))
+    def prepare(self, recipe):
+        self.recipes.append(recipe)
         pool = type("", (), {"num_evals": Evaluations(30_000, 20_000)})
-        return Preparation(None, None, pool, None, None)
+        return [Preparation(None, None, pool, None, None) for _ in range(2)]
 
     def run(self, replicate, number, prepared, method):
         finish = method.finish
@@ -257,14 +264,25 @@ def test_a_heavy_tail_leads_to_larger_pools_that_are_made_once():
     first, restart = found.trials
     least = DEFAULT_SIZES[0].larger.num_temperatures
     assert not is_reliable(first) and sizes_of(restart) == Sizes(1, least, True)
-    assert [k for k, _ in world.recipes] == [0, 1] and len(world.runs) == 1
+    assert len(world.recipes) == len(world.runs) == 1
     assert restart.evals == 2 * 30_000 + ensemble_evals(Sizes(1, least, True))
-    assert found.prepares == found.prepared_again and len(found.prepares) == 2
-    pilot = world.recipes[0][1].pilot
+    assert [one.fresh_log_weight for one in found.prepares] == [None, None]
+    pilot = world.recipes[0].pilot
     assert (
         pilot.num_chains == DEFAULT_SIZES[0].larger.num_chains > DEFAULT_SIZES[0].pilot.num_chains
     )
     assert "from the noised pool" in with_trials(rj.plan(dim=2), found, None).reason
+
+
+def test_a_restart_must_afford_its_larger_pools():
+    # two preparations of 50,000 at most after two of 5,000, a trial and two ensembles
+    needed = 2 * 5000 + 2 * 50_000 + 3 * ensemble_evals(Sizes(1, 16, True))
+    found, _ = World(1.0, first_variance=40.0).search(None, max_total=needed - 1)
+    assert not any(one.is_restart for one in found.trials)
+    # candidates and temperatures are cheaper, and better than nothing
+    assert sizes_of(found.trials[-1]) != ONE
+    found, _ = World(1.0, first_variance=40.0).search(None, max_total=needed)
+    assert found.trials[-1].is_restart
 
 
 def test_a_budget_ends_the_search():
