@@ -63,7 +63,7 @@ DEFAULT_SIZES: tuple[MixtureSizes, ...] = (
             num_rounds=4,
             num_starts=112,
             num_iterations=30,
-            num_candidates=48,
+            num_candidates=40,
             num_chains=384,
             num_steps=6,
         ),
