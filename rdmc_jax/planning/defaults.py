@@ -120,7 +120,7 @@ GRADIENT_FREE_SIZES: tuple[MixtureSizes, ...] = (
         larger=FREE_LARGER,
     ),
     MixtureSizes(
-        gradient_free_pilot(num_particles=256, num_steps=4),
+        gradient_free_pilot(num_particles=512, num_steps=6),
         num_pool=256,
         num_steps=4,
         max_rounds=32,
