@@ -137,7 +137,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--dim", type=int, help="dimension of the position (own density: needed)")
     parser.add_argument("--num-samples", type=int, default=2000)
     parser.add_argument("--num-replicates", type=int)
-    parser.add_argument("--max-evals", type=float, help="evaluations per draw, at most")
+    parser.add_argument("--max-evals", type=float, help="evaluations of the run, at most")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path(), help="folder for npz and png")
     return parser.parse_args(arguments)

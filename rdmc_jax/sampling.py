@@ -8,7 +8,7 @@ from .draws.plan import Plan
 from .planning import defaults
 from .planning.defaults import default_pilot
 from .planning.level_sizes import LevelLadder
-from .planning.restart_sizes import RestartLadder
+from .planning.mixture_sizes import MixtureLadder
 from .planning.tolerance import check_tolerance
 from .runs.devices import automatic_chunk, check_mesh
 from .runs.run import LadderFn, SizeSearch, run_plan
@@ -38,13 +38,18 @@ def sample(
 ) -> Draws:
     """Draw weighted samples of an unnormalised density by reverse diffusion Monte Carlo.
 
-    A pilot finds location and scale. Then ensembles of particles run the composed method in
-    standardised coordinates. Each replicate has a pilot and a pool of its own, so that disagreement
-    between replicates shows errors. If a pool misses regions that another one has, it receives that
-    pool before any draw is made (finding R116). The automatic method first runs one ensemble that
-    is discarded. If the effective sample size of its weights is below half of its draws, the run
-    has 2, 4 or 8 times as many temperatures. Densities that JAX cannot differentiate are sampled by
-    random walks.
+    A pilot finds location and scale, and with tempered SMC a pool of points. The noised pool's
+    denoising posteriors are a mixture of Gaussians, which discarded rounds fit to the target. Draws
+    of the mixture get exact weights, at one evaluation each. Each replicate searches on its own and
+    fits a mixture of its own, so that disagreement between replicates shows errors. Their pools are
+    joined, and as long as one search has a tenth of its points where no other has any, there are
+    further ones, two for each replicate at most (finding R116 if that is not enough).
+
+    Discarded draws of the mixture show how unequal its weights are. Where fewer than a third of the
+    draws would be effective, each draw has more candidates, or temperatures from the mixture to the
+    target. Where the weights have a heavy tail, particles of a larger noised pool are annealed to
+    the target. Densities that JAX cannot differentiate are sampled in the same way, without
+    gradients.
 
     Args:
         rng_key: ``jax.random.key(0)``; raw uint32 keys are accepted.
@@ -56,14 +61,15 @@ def sample(
         num_samples: output draws in total.
         data: dynamic PyTree passed to the density; new values never recompile.
         tolerance: total variation that the law of an unweighted draw may have from the target, in
-            (0, 1). Trial runs with growing pools and temperatures are discarded until the upper
+            (0, 1). Trial runs with more candidates and temperatures are discarded until the upper
             95 % limit of their ``tv_bound`` meets it, or ``max_evals`` is reached; see
             ``draws.plan.accuracy``.
         method: explicit ``rdmc(...)`` composition; None for the automatic choice.
         known_positions: points that you know (modes, old draws), with a leading axis; they are
             added to the pool, and the pilot starts from them, too.
-        max_evals: cap on evaluations per output draw, pilot included, for the automatic choice and
-            for what a tolerance adds to the pilot and first sizes of a method of your own.
+        max_evals: cap on all evaluations of the run, for the automatic choice and for what a
+            tolerance adds to the pilot and first sizes of a method of your own. A value with its
+            gradient counts as one.
         num_replicates: independent runs, whose scatter checks the errors; 4 by default, 2 below
             4,000 draws.
         chunk_size: particles that run side by side; changes memory and speed only. By default one
@@ -112,9 +118,10 @@ def sample(
         max_evals=max_evals,
         pilot=default_pilot(can_climb),
         has_gradient=can_climb,
-        has_tolerance=tolerance is not None,
     )
-    search = None if tolerance is None else SizeSearch(float(tolerance), _ladder(plan, method))
+    search = None
+    if method is None or tolerance is not None:
+        search = SizeSearch(tolerance, _ladder(plan, method, dimension(position)))
     if mesh is not None:
         check_mesh(mesh, plan.num_particles)
     if chunk_size is None:
@@ -142,13 +149,18 @@ def sample(
     )
 
 
-def _ladder(plan: Plan, method: Method | None) -> LadderFn:
-    """Choose what grows for a tolerance: the composition given, or the restart of the plan."""
+def _ladder(plan: Plan, method: Method | None, dim: int) -> LadderFn:
+    """Choose what grows: the composition given, or the mixture draws of the plan."""
     num_ensembles = plan.recipe.num_ensembles
     if method is not None:
         return functools.partial(LevelLadder, method=method, num_ensembles=num_ensembles)
     assert plan.sizes is not None
-    return functools.partial(RestartLadder, sizes=plan.sizes, num_ensembles=num_ensembles)
+    return functools.partial(
+        MixtureLadder,
+        sizes=plan.sizes,
+        num_ensembles=num_ensembles,
+        larger_evals=defaults.larger_search_evals(plan.sizes, dim),
+    )
 
 
 def paper(

@@ -139,6 +139,7 @@ class Mixture(NamedTuple):
     mean: Array  # (num_components, dim)
     factor: Array  # A: deviations (num_components, dim), or (num_components, dim, dim)
     inverse: Array  # of A, of the same shape
+    shift: Array  # (num_components, dim) A^{-1} m
     log_height: Array  # (num_components,) -log √det 2πAAᵀ
     log_share: Array  # (num_components,) -inf: not part of it
 
@@ -202,7 +203,7 @@ class Fitted(NamedTuple):
     """A pool with its mixture."""
 
     pool: Pool  # its counts are those of the fit
-    fresh_log_weight: Array  # (num_drawn,) weights of draws of the mixture that did not shape it
+    fresh_log_weight: Array  # (2 num_drawn,) weights of draws of the mixture that did not shape it
 
 
 @runtime_checkable

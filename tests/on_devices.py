@@ -21,11 +21,15 @@ POOLED = rj.rdmc(
     ),
     rj.samplers.gaussian_finish(),
 )
-RESTART = rj.rdmc(
-    rj.samplers.noised_pool(num_particles=64),
-    finish=rj.samplers.annealed_finish(num_temperatures=4, reference=shrunk_covariance),
-)
-"""The automatic method, small."""
+MIXTURE = rj.samplers.mixture(num_particles=64, num_components=8, num_rounds=2, num_drawn=64)
+METHODS = {
+    "mixture": rj.rdmc(MIXTURE, finish=rj.samplers.candidates(2, num_temperatures=4)),
+    "restart": rj.rdmc(
+        rj.samplers.noised_pool(num_particles=64),
+        finish=rj.samplers.annealed_finish(num_temperatures=4, reference=shrunk_covariance),
+    ),
+}
+"""The automatic method, and the one before it, small."""
 AXES = {"replicates": 2, "particles": 2}
 
 
@@ -54,9 +58,9 @@ def draws_of(mesh=None):
     return rj.sample(jax.random.key(0), density, jnp.zeros(2), 448, chunk_size=256, **options)
 
 
-def restart_draws_of(mesh=None):
-    """The restart from points that are known, so that no pilot is compiled."""
-    plan = rj.plan(dim=2, num_samples=448, num_replicates=1, method=RESTART)
+def known_draws_of(name, mesh=None):
+    """A method from points that are known, so that no pilot is compiled."""
+    plan = rj.plan(dim=2, num_samples=448, num_replicates=1, method=METHODS[name])
     rng = np.random.default_rng(0)
     chosen = rng.choice(2, 256, p=[0.5, 0.5])
     noise = rng.standard_normal((256, 2))
@@ -84,7 +88,8 @@ def main(output, address=None, num_processes=1, rank=0):
     saved(output, draws_of(mesh_of(AXES)))
     if address is None:
         for axis in AXES:
-            saved(f"{output}.{axis}.npz", restart_draws_of(mesh_of({axis: 4})))
+            for name in METHODS:
+                saved(f"{output}.{axis}.{name}.npz", known_draws_of(name, mesh_of({axis: 4})))
 
 
 if __name__ == "__main__":

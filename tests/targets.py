@@ -247,6 +247,8 @@ GMM4_DATA = target(
     ),
     weight=(0.1, 0.2, 0.3, 0.4),
 )
+TOLERANCE = 0.1
+"""What one candidate for each draw of these data does not meet."""
 TREE_POSITION = {"mu": 0.0, "rest": [jnp.zeros(1), {"b": jnp.zeros((2, 1))}]}
 TREE_KNOWN = {
     "mu": np.full(2, 300.0),

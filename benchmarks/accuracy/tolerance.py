@@ -80,7 +80,7 @@ def measure(name, tolerance, options):
         jax.tree.map(jnp.asarray, problem.position),
         options.num_samples,
         tolerance=tolerance,
-        max_evals=options.max_evals,
+        max_evals=options.max_evals * options.num_samples,
     )
     accuracy = draws.plan.accuracy
     return {

@@ -13,7 +13,7 @@ import numpy as np
 import rdmc_jax as rj
 from benchmarks.baselines import BASELINES, Baseline, Target, untuned
 from benchmarks.baselines.langevin import tuned_step
-from rdmc_jax.planning.defaults import DEFAULT_SIZES, plan, predicted_evals
+from rdmc_jax.planning.defaults import DEFAULT_SIZES, most_evals, plan
 
 SAMPLE_SIZES = ("least", "default", 0.1)  # smallest budget, none, tolerance
 # levels, chains, steps of each, Langevin steps of the start, proposals
@@ -39,11 +39,11 @@ def of_draws(draws, to_position=None):
 def least_budget(dim, num_samples):
     """The smallest ``max_evals`` that `sample` takes."""
     num_replicates = plan(dim=dim, num_samples=num_samples).num_replicates
-    return predicted_evals(DEFAULT_SIZES[0], dim, num_samples, num_replicates)
+    return most_evals(DEFAULT_SIZES[0], dim, num_samples, num_replicates)
 
 
 def run_sample(key, problem, target, num_samples, size, _):
-    options = {"tolerance": size, "max_evals": 4000}
+    options = {"tolerance": size, "max_evals": 4000 * num_samples}
     if size == "least":
         options = {"max_evals": least_budget(target.dim, num_samples)}
     elif size == "default":

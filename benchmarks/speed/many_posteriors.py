@@ -104,7 +104,10 @@ def main():
         "--chunk-size", type=int, default=1 if jax.default_backend() == "cpu" else 32
     )
     parser.add_argument(
-        "--max-evals", type=float, default=700.0, help="cap on evaluations per draw"
+        "--max-evals",
+        type=float,
+        default=700.0,
+        help="cap on evaluations per draw of each data set",
     )
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
@@ -121,7 +124,7 @@ def main():
             PROBLEM.position,
             chosen,
             num_samples=given.num_samples,
-            max_evals=given.max_evals,
+            max_evals=given.max_evals * given.num_samples,
             chunk_size=given.chunk_size,
         )
         return draws, time.perf_counter() - begin

@@ -1,5 +1,6 @@
 """What `speed` and `gpu` time: MALA, the published algorithm, a composition, the default."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 import rdmc_jax as rj
 from rdmc_jax.planning.defaults import choose_sizes
 from rdmc_jax.samplers import methods
-from rdmc_jax.samplers.core import Recipe, core, ensemble, prepare
+from rdmc_jax.samplers.core import Recipe, core, ensemble, fit, prepare
 from rdmc_jax.samplers.methods import published
 from rdmc_jax.types import Evaluations
 
@@ -68,17 +69,18 @@ def warm_chains(num_particles=NUM_PARTICLES):
     )
 
 
-def restart(dim, num_particles=methods.NUM_PARTICLES):
+def default(dim, num_particles=methods.NUM_PARTICLES):
     """The method of the default, for any number of particles."""
     sizes, _ = choose_sizes(dim, methods.NUM_PARTICLES, 1, None)
-    start = rj.samplers.noised_pool(num_particles=num_particles)
-    return rj.samplers.restart(sizes, start=start)
+    method = rj.samplers.mixture_draws(sizes)
+    start = dataclasses.replace(method.start, num_particles=num_particles)
+    return dataclasses.replace(method, start=start)
 
 
 METHODS = {
     "paper": lambda dim, size: paper(size),
     "chains": lambda dim, size: warm_chains(size),
-    "default": restart,
+    "default": default,
 }
 
 
@@ -126,26 +128,20 @@ def mala_of(problem, dim, num_steps=120):
 
 
 def preparation_of(problem, dim):
-    """Pilot and pool of the default."""
+    """Pilot, pool and fit of the default."""
     position, recipe = jnp.zeros(dim, jnp.float32), rj.plan(dim=dim).recipe
+    method, density = recipe.method, problem.logdensity_fn
 
     def run(key):
-        return prepare(
-            key,
-            problem.logdensity_fn,
-            position,
-            None,
-            None,
-            pilot=recipe.pilot,
-            method=recipe.method,
-        )
+        one = prepare(key, density, position, None, None, pilot=recipe.pilot, method=method)
+        return fit(key, density, position, None, one, method=method)
 
     return Program("default: preparation", recipe.num_particles, run, ())
 
 
 def ensemble_of(problem, dim, num_particles, prepared):
     """The default's ensemble for a preparation, or for its shape alone."""
-    position, method = jnp.zeros(dim, jnp.float32), restart(dim, num_particles)
+    position, method = jnp.zeros(dim, jnp.float32), default(dim, num_particles)
 
     def run(key, prepared):
         return ensemble(key, problem.logdensity_fn, position, None, prepared, method=method)

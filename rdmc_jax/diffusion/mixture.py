@@ -27,13 +27,15 @@ def mixture_of(mean: Array, factor: Array) -> Mixture:
     num_components, dim = mean.shape
     if factor.ndim == 2:
         inverse, diagonal = 1 / factor, factor
+        shift = inverse * mean
     else:
         one = jnp.broadcast_to(jnp.eye(dim, dtype=mean.dtype), factor.shape)
         inverse = jax.scipy.linalg.solve_triangular(factor, one, lower=True)
         diagonal = jnp.diagonal(factor, axis1=1, axis2=2)
+        shift = jnp.einsum("kij,kj->ki", inverse, mean, precision=EXACT)
     log_height = -jnp.sum(jnp.log(diagonal), axis=1) - 0.5 * dim * jnp.log(2 * jnp.pi)
     share = jnp.full((num_components,), -jnp.log(num_components), mean.dtype)
-    return Mixture(mean, factor, inverse, log_height, share)
+    return Mixture(mean, factor, inverse, shift, log_height, share)
 
 
 def log_density(mixture: Mixture, x: Array) -> Array:
@@ -55,13 +57,14 @@ def log_density(mixture: Mixture, x: Array) -> Array:
 
 def log_kernels(mixture: Mixture, x: Array) -> Array:
     """``log share_k N(x; m_k, A_k A_kᵀ)`` for each component, at one point."""
-    # components along the last axis, where loops are fast
-    offset = x[:, None] - mixture.mean.T
     if mixture.factor.ndim == 2:
-        z = offset * mixture.inverse.T
+        z = (x[None, :] - mixture.mean) * mixture.inverse
     else:
-        z = jnp.sum(jnp.moveaxis(mixture.inverse, 0, 2) * offset[None, :, :], axis=1)
-    return mixture.log_share + mixture.log_height - 0.5 * jnp.sum(z**2, axis=0)
+        # one product of matrices for all components, and for all points of a vmap
+        num, dim = mixture.mean.shape
+        flat = mixture.inverse.reshape(num * dim, dim)
+        z = jnp.matmul(flat, x, precision=EXACT).reshape(num, dim) - mixture.shift
+    return mixture.log_share + mixture.log_height - 0.5 * jnp.sum(z**2, axis=1)
 
 
 def log_densities(mixture: Mixture, x: Array) -> Array:

@@ -69,9 +69,14 @@ class Draws:
         return weight_ess(np.asarray(self.log_weight))
 
     @property
+    def total_evals(self) -> int:
+        """Evaluations of the run: a density value with its gradient counts as one."""
+        return max(self.num_evals.logdensity, self.num_evals.gradient)
+
+    @property
     def evals_per_sample(self) -> float:
-        """Evaluations per output draw: the larger of density and gradient counts."""
-        return max(self.num_evals.logdensity, self.num_evals.gradient) / self.num_samples
+        """Evaluations per output draw, pilot and discarded draws included."""
+        return self.total_evals / self.num_samples
 
     def log_normalizer_interval(self, level: float = 0.95) -> tuple[float, float]:
         """Two-sided interval of log Z by the t quantile of replicates - 1 degrees of freedom.
@@ -183,8 +188,9 @@ class Draws:
             ("95 % limits", f"TV at most {self.tv_limit:.3f}, KL at most {self.kl_limit:.3f} nats"),
             (
                 "evaluations",
-                f"{self.evals_per_sample:.0f} per draw ({self.num_evals.gradient:,} gradients, "
-                f"{self.num_evals.logdensity:,} densities, pilot included)",
+                f"{self.total_evals:,} in all, {self.evals_per_sample:.0f} per draw "
+                f"({self.num_evals.logdensity:,} densities, {self.num_evals.gradient:,} of them "
+                "with gradient)",
             ),
             ("non-finite", f"{self.num_nonfinite:,} density values; they count as zero density"),
             ("seconds", f"{self.seconds:.1f}, compilation included"),

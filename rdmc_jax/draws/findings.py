@@ -100,19 +100,19 @@ def _run(draws: "Draws") -> list[Finding]:
 def _over_budget(draws: "Draws") -> list[Finding]:
     asked = draws.plan.max_evals
     # an interrupted run has paid the pilot for draws that it did not make
-    if asked is None or not draws.complete or draws.evals_per_sample <= asked:
+    if asked is None or not draws.complete or draws.total_evals <= asked:
         return []
     if draws.plan.pool_sources:
-        why = "the number of temperatures that tempering needs is known only after the run"
+        why = "the number of temperatures that the pilot needs is known only after the run"
         remedy = "Lower max_evals"
     else:
         why = (
             "max_evals limits only what a tolerance adds to the pilot and the method's first sizes"
         )
-        remedy = "Give the method fewer levels or inner samples"
+        remedy = "Give the method fewer levels or inner samples, or ask for fewer draws"
     text = (
-        f"{draws.evals_per_sample:.0f} evaluations per draw were spent, more than "
-        f"max_evals={asked:g}: {why}. {remedy}, or ask for more draws."
+        f"{draws.total_evals:,} evaluations were spent, more than max_evals={asked:g}: {why}. "
+        f"{remedy}."
     )
     return [Finding("R110", text)]
 
@@ -126,7 +126,7 @@ def _more_work(draws: "Draws") -> str:
     if draws.plan.accuracy is not None:
         is_met = draws.plan.accuracy.predicted <= draws.plan.accuracy.requested
         return "Ask for a smaller tolerance" if is_met else "Ask for more draws"
-    return "Ask for accuracy, such as tolerance=0.1, which enlarges the pool and adds temperatures"
+    return "Ask for accuracy, such as tolerance=0.1, which adds candidates and temperatures"
 
 
 def _weights(draws: "Draws") -> list[Finding]:

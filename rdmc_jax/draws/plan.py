@@ -3,29 +3,30 @@
 from typing import NamedTuple
 
 from ..samplers.core import Recipe
-from ..samplers.methods import RestartSizes
-from ..types import Method
+from ..samplers.methods import MixtureSizes
 
 
 class Trial(NamedTuple):
-    """Sizes of a restart, measured on one discarded ensemble of each replicate."""
+    """Sizes of mixture draws, measured on discarded draws of all replicates."""
 
-    num_pool: int  # points of each replicate's pool
-    threshold: float  # effective number of pool points that a particle's noise covers
+    num_candidates: int
     num_temperatures: int
+    relative_variance: float  # χ² = N Σw²/(Σw)² - 1 of the weights
+    ess: float  # effective draws of the trial
+    pareto_k: float  # tail of the weights
     tv_bound: float
     tv_limit: float  # upper 95 % confidence limit
-    finish_variance: float  # part of Var log w that the finish adds, from pairs at one noisy point
-    pool_variance: float  # the rest of it, added by the pool that approximates the target
-    evals: int  # of all replicates, with those that enlarged the pool
+    evals: int  # of all replicates; 0 for draws that the fit has paid
+    is_restart: bool = False  # from the noised pool, not from the mixture
 
     def summary(self) -> str:
         """One line."""
         return (
-            f"pool of {self.num_pool:,} points, noise that covers {self.threshold:g} of them, "
-            f"{self.num_temperatures} temperatures: TV {self.tv_bound:.3f} (limit "
-            f"{self.tv_limit:.3f}), variance of log w {self.finish_variance:.4f} from the finish "
-            f"and {self.pool_variance:.4f} from the pool, {self.evals:,} evaluations"
+            f"{self.num_candidates} candidates, {self.num_temperatures} temperatures"
+            f"{' from the noised pool' if self.is_restart else ''}: "
+            f"TV {self.tv_bound:.3f} (limit {self.tv_limit:.3f}), relative variance of the weights "
+            f"{self.relative_variance:.2g}, Pareto k {self.pareto_k:.2f}, "
+            f"{self.evals:,} evaluations"
         )
 
 
@@ -84,13 +85,13 @@ class Plan(NamedTuple):
     recipe: Recipe
     num_replicates: int
     reason: str  # what was chosen and why
-    sizes: RestartSizes | None = None  # of the automatic method
-    max_evals: float | None = None  # cap on evaluations per output draw
+    sizes: MixtureSizes | None = None  # of the automatic method
+    max_evals: float | None = None  # cap on all evaluations of the run
     pool_sources: tuple[str, ...] = ()  # what the numbers in the pool's ``source`` stand for
-    with_more_temperatures: tuple[Method, ...] = ()  # if the measured weight ESS is too low
-    is_limited: bool = False  # max_evals made the sizes, or the choice of temperatures, smaller
+    is_limited: bool = False  # max_evals made the sizes, candidates or temperatures fewer
+    trials: tuple[Trial | LevelTrial, ...] = ()  # discarded draws that decided the sizes
     accuracy: Accuracy | None = None  # only with a tolerance
-    exchanged_pools: tuple[str, ...] = ()  # which replicates received another one's pool, and why
+    exchanged_pools: tuple[str, ...] = ()  # searches that differed, in words
 
     @property
     def num_particles(self) -> int:

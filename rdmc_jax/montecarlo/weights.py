@@ -187,20 +187,13 @@ def t_quantile(num_replicates: int, level: float) -> float:
     return float(stdtrit(num_replicates - 1, level))
 
 
-def tv_limit(
-    log_weight: np.ndarray,
-    replicate: np.ndarray,
-    level: float = LEVEL,
-    pair: np.ndarray | None = None,
-) -> Limit:
+def tv_limit(log_weight: np.ndarray, replicate: np.ndarray, level: float = LEVEL) -> Limit:
     """One-sided upper confidence limit of `tv_bound`; see `limit` for its two errors.
 
     Args:
         log_weight: shape (num_samples,).
         replicate: shape (num_samples,).
         level: confidence.
-        pair: number of the pair that each draw belongs to, two of each, shape (num_samples,):
-            draws of a pair are not independent. None where all draws are.
 
     Returns:
         `Limit`, its upper end at most 1, and 1 without any weight.
@@ -211,9 +204,6 @@ def tv_limit(
     below = np.maximum(1 - w, 0.0)
     q = np.mean(np.where(w < 1, w, 0.0))
     influence = below + q * w
-    if pair is not None:
-        _, first, numbers = np.unique(pair, return_index=True, return_inverse=True)
-        influence, replicate = np.bincount(numbers, influence) / 2, replicate[first]
     found = limit(tv_bound(log_weight), influence, replicate, level)
     return found._replace(upper=min(found.upper, 1.0))
 

@@ -1,143 +1,185 @@
-"""Sizes of the automatic method: by dimension and budget, then by one discarded ensemble."""
-
-import math
-
-import numpy as np
+"""Sizes of the automatic method, by dimension and budget."""
 
 from ..draws.plan import Plan
-from ..montecarlo.weights import weight_ess
 from ..pools.pilot import PilotFn, climbing_pilot, gradient_free_pilot
-from ..samplers.core import EnsembleResult, Recipe
+from ..pools.tempering import tempered_smc
+from ..samplers.core import Recipe
 from ..samplers.finishes import annealed_finish
-from ..samplers.methods import NUM_PARTICLES, RestartSizes, pool_sources, restart
+from ..samplers.methods import (
+    NUM_PARTICLES,
+    NUM_REWEIGHTED,
+    NUM_ROUNDS,
+    POOL_SOURCES,
+    LargerPool,
+    MixtureSizes,
+    larger_pilot,
+    mixture_draws,
+)
+from ..samplers.mixture import NUM_WIDE
 from ..types import Method
 
-DEFAULT_SIZES: tuple[RestartSizes, ...] = (
-    RestartSizes(
+LOW_LARGER = LargerPool(
+    num_chains=1024, num_chain_steps=12, num_pool=256, num_steps=32, num_temperatures=16
+)
+HIGH_LARGER = LargerPool()
+FREE_LARGER = LargerPool(
+    num_chains=1024, num_chain_steps=8, num_pool=1024, num_steps=8, num_temperatures=128
+)
+DEFAULT_SIZES: tuple[MixtureSizes, ...] = (
+    MixtureSizes(
         climbing_pilot(
-            num_rounds=2,
-            num_starts=32,
-            num_climbs=12,
+            num_rounds=3,
+            num_starts=24,
+            num_iterations=12,
             num_candidates=16,
-            num_chains=256,
-            num_steps=24,
+            num_chains=96,
+            num_steps=4,
         ),
-        num_pool=128,
-        num_steps=16,
-        num_temperatures=8,
-        num_reweighted=0,
+        num_pool=64,
+        num_steps=2,
+        max_rounds=12,
+        num_components=64,
+        num_drawn=300,
+        larger=LOW_LARGER,
     ),
-    RestartSizes(
+    MixtureSizes(
         climbing_pilot(
             num_rounds=4,
-            num_starts=128,
-            num_climbs=6,
-            num_candidates=16,
-            num_chains=1024,
-            num_steps=12,
+            num_starts=32,
+            num_iterations=12,
+            num_candidates=32,
+            num_chains=256,
+            num_steps=6,
+        ),
+        num_pool=128,
+        num_steps=2,
+        max_rounds=24,
+        num_components=100,
+        num_drawn=750,
+        larger=LOW_LARGER,
+    ),
+    MixtureSizes(
+        climbing_pilot(
+            num_rounds=4,
+            num_starts=112,
+            num_iterations=30,
+            num_candidates=40,
+            num_chains=384,
+            num_steps=6,
+        ),
+        num_pool=128,
+        num_steps=2,
+        max_rounds=32,
+        num_components=100,
+        num_drawn=1000,
+        larger=HIGH_LARGER,
+    ),
+    MixtureSizes(
+        climbing_pilot(
+            num_rounds=3,
+            num_starts=64,
+            num_iterations=24,
+            num_candidates=192,
+            num_chains=384,
+            num_steps=8,
         ),
         num_pool=256,
-        num_steps=32,
-        num_temperatures=16,
-        num_reweighted=512,
+        num_steps=3,
+        max_rounds=48,
+        num_components=100,
+        num_drawn=1000,
+        larger=HIGH_LARGER,
     ),
-    RestartSizes(
+    MixtureSizes(
         climbing_pilot(
-            num_rounds=3,
-            num_starts=128,
-            num_climbs=16,
-            num_candidates=512,
-            num_chains=1024,
-            num_steps=48,
+            num_rounds=4,
+            num_starts=96,
+            num_iterations=32,
+            num_candidates=384,
+            num_chains=768,
+            num_steps=24,
         ),
-        num_pool=512,
-        num_steps=64,
-        num_temperatures=64,
-        num_reweighted=512,
-    ),
-    RestartSizes(
-        climbing_pilot(
-            num_rounds=3,
-            num_starts=128,
-            num_climbs=16,
-            num_candidates=512,
-            num_chains=2048,
-            num_steps=64,
-        ),
-        num_pool=1024,
-        num_steps=64,
-        num_temperatures=128,
-        num_reweighted=512,
+        num_pool=384,
+        num_steps=4,
+        max_rounds=64,
+        num_components=100,
+        num_drawn=1500,
+        larger=HIGH_LARGER,
     ),
 )
-"""Sizes with a gradient, from small to large; each costs two to four times the one before."""
-GRADIENT_FREE_SIZES: tuple[RestartSizes, ...] = (
-    RestartSizes(
-        gradient_free_pilot(num_particles=256, num_steps=4),
+"""Sizes with a gradient, from small to large: for small budgets, and for dimensions up to 3, 6, 16,
+and above."""
+GRADIENT_FREE_SIZES: tuple[MixtureSizes, ...] = (
+    MixtureSizes(
+        gradient_free_pilot(num_particles=128, num_steps=3),
+        num_pool=64,
+        num_steps=3,
+        max_rounds=16,
+        num_components=64,
+        num_drawn=500,
+        larger=FREE_LARGER,
+    ),
+    MixtureSizes(
+        gradient_free_pilot(num_particles=512, num_steps=6),
         num_pool=256,
         num_steps=4,
-        num_temperatures=16,
-        num_reweighted=0,
+        max_rounds=32,
+        num_components=100,
+        num_drawn=1000,
+        larger=FREE_LARGER,
     ),
-    RestartSizes(
-        gradient_free_pilot(num_particles=512, num_steps=6),
-        num_pool=512,
-        num_steps=6,
-        num_temperatures=32,
-        num_reweighted=256,
-    ),
-    RestartSizes(
+    MixtureSizes(
         gradient_free_pilot(num_particles=1024, num_steps=8),
         num_pool=1024,
         num_steps=8,
-        num_temperatures=128,
-        num_reweighted=512,
+        max_rounds=64,
+        num_components=100,
+        num_drawn=1000,
+        larger=FREE_LARGER,
     ),
 )
-"""Sizes without a gradient, from small to large: the same restart with random walks."""
-MORE_TEMPERATURES = (2, 4, 8)
-"""Factors on the number of temperatures, if the measured weight ESS is too low."""
-ENOUGH_ESS = 0.5
-"""Weight ESS over draws above which the number of temperatures stays."""
-AIMED_ESS = 0.6
-"""Weight ESS over draws that more temperatures should reach. It is higher than `ENOUGH_ESS` because
-the measured one is noisy."""
+"""Sizes without a gradient, from small to large: the same with random walks."""
 
 
-def ensemble_evals(
-    sizes: RestartSizes, num_temperatures: int, num_particles: int = NUM_PARTICLES
-) -> int:
-    """Count the evaluations of one ensemble's `annealed_finish`."""
-    looks = num_particles if sizes.has_gradient else 0
-    return (num_temperatures + 1) * (num_particles + annealed_finish().num_pilot) + looks
+def search_evals(sizes: MixtureSizes, dim: int) -> int:
+    """Most evaluations of a replicate's pilot, pool and fit.
 
-
-def predicted_evals(
-    sizes: RestartSizes,
-    dim: int,
-    num_samples: int,
-    num_replicates: int,
-    factor: int = 1,
-    num_discarded: int = 1,
-) -> float:
-    """Predict the evaluations per output sample, pilot and discarded ensembles included.
-
-    An ensemble counts whole, even if only some of its draws are kept. The number of temperatures of
-    tempering is not known before: ten plus one per two dimensions (twice that for the pilot without
-    gradients) are assumed, as targets of the test set need. `Draws` has the true count.
+    The number of temperatures of tempering is known only afterwards; its largest one is taken.
     """
-    num_rounds = 10 + dim / 2
-    if not isinstance(sizes.pilot, climbing_pilot):
-        prepared = sizes.num_pool * (2 + sizes.num_steps * (3 * num_rounds + 6))
+    pilot = sizes.pilot
+    if isinstance(pilot, climbing_pilot):
+        found = max(pilot.evaluations(dim))
     else:
-        prepared = sizes.pilot.evaluations(dim).logdensity
-        prepared += sizes.num_pool * (sizes.num_steps + 1 + 13 + 4 * num_rounds)
-    if sizes.num_reweighted:
-        prepared += ensemble_evals(sizes, sizes.num_temperatures, sizes.num_reweighted)
+        assert isinstance(pilot, gradient_free_pilot)
+        found = pilot.num_particles * (1 + pilot.num_steps * pilot.max_rounds)
+    tempered = sizes.num_pool * (1 + sizes.num_steps * sizes.max_rounds)
+    return found + tempered + (NUM_ROUNDS + 1) * sizes.num_drawn
+
+
+def larger_search_evals(sizes: MixtureSizes, dim: int) -> int:
+    """Most evaluations of a replicate's pilot and pool for `restarted`."""
+    larger, pilot = sizes.larger, larger_pilot(sizes)
+    if isinstance(pilot, climbing_pilot):
+        found = max(pilot.evaluations(dim)) + larger.num_pool * (larger.num_steps + 1)
+        num_steps = tempered_smc(num_particles=1).num_steps
+    else:
+        assert isinstance(pilot, gradient_free_pilot)
+        found = pilot.num_particles * (1 + pilot.num_steps * pilot.max_rounds)
+        num_steps = larger.num_steps
+    found += larger.num_pool * (1 + num_steps * tempered_smc(num_particles=1).max_rounds)
+    num_reweighted = min(larger.num_pool, NUM_REWEIGHTED)
+    num_pilot = min(annealed_finish().num_pilot, num_reweighted)
+    reweighted = (larger.num_temperatures + 1) * (num_reweighted + num_pilot) + num_reweighted
+    return found + reweighted
+
+
+def most_evals(sizes: MixtureSizes, dim: int, num_samples: int, num_replicates: int) -> int:
+    """Most evaluations of a run with one candidate for each draw.
+
+    An ensemble counts whole, even if only some of its draws are kept.
+    """
     num_ensembles = -(-num_samples // (num_replicates * NUM_PARTICLES))
-    ensembles = num_ensembles * ensemble_evals(sizes, factor * sizes.num_temperatures)
-    discarded = num_discarded * ensemble_evals(sizes, sizes.num_temperatures)
-    return (num_replicates * (prepared + ensembles) + discarded) / num_samples
+    return num_replicates * (search_evals(sizes, dim) + num_ensembles * NUM_PARTICLES)
 
 
 def default_pilot(has_gradient: bool) -> PilotFn:
@@ -151,53 +193,48 @@ def choose_sizes(
     num_replicates: int,
     max_evals: float | None,
     has_gradient: bool = True,
-    num_discarded: int = 1,
-) -> tuple[RestartSizes, str]:
+) -> tuple[MixtureSizes, str]:
     """Choose the sizes for a dimension, or the largest smaller ones that fit the budget.
 
     Args:
         dim: dimension of the target.
         num_samples: output draws in total.
         num_replicates: replicates that share them.
-        max_evals: cap on evaluations per output sample, or None.
+        max_evals: cap on all evaluations of the run, or None.
         has_gradient: whether the density has one.
-        num_discarded: discarded ensembles, which decide the number of temperatures.
 
     Returns:
         The sizes, and the reason in words.
 
     Raises:
-        ValueError: if even the smallest sizes exceed ``max_evals``.
+        ValueError: if even the smallest sizes may exceed ``max_evals``.
     """
     if has_gradient:
-        choices, wanted = DEFAULT_SIZES, 1 if dim <= 2 else 2 if dim <= 16 else 3
+        choices = DEFAULT_SIZES
+        wanted = 1 if dim <= 3 else 2 if dim <= 6 else 3 if dim <= 16 else 4
     else:
         choices, wanted = GRADIENT_FREE_SIZES, 1 if dim <= 2 else 2
-    costs = [
-        predicted_evals(sizes, dim, num_samples, num_replicates, num_discarded=num_discarded)
-        for sizes in choices
-    ]
+    costs = [most_evals(sizes, dim, num_samples, num_replicates) for sizes in choices]
     fitting = [k for k in range(wanted + 1) if max_evals is None or costs[k] <= max_evals]
     if not fitting:
         raise ValueError(
-            f"max_evals={max_evals} evaluations per output sample are too few: the smallest "
-            f"sizes for {num_samples} draws in {dim} dimensions need about "
-            f"{math.ceil(costs[0])}. Raise max_evals to that, ask for more draws (an ensemble has "
-            f"{NUM_PARTICLES} particles however few are kept), or pass a method of your own."
+            f"max_evals={max_evals} evaluations are too few for the run: the smallest sizes for "
+            f"{num_samples} draws in {dim} dimensions and {num_replicates} replicates may need "
+            f"{costs[0]:,}. Raise max_evals to that, ask for fewer replicates (num_replicates=1 "
+            f"needs {most_evals(choices[0], dim, num_samples, 1):,}, and nothing checks its error)"
+            ", or pass a method of your own."
         )
     sizes = choices[fitting[-1]]
-    why = f"dimension {dim}" if fitting[-1] == wanted else f"max_evals={max_evals}"
+    why = f"dimension {dim}" if fitting[-1] == wanted else f"max_evals={max_evals:g}"
     why += "" if has_gradient else " and no gradient"
-    names = pool_sources(sizes)[1:]
     pilot = sizes.pilot
-    size = pilot.num_chains if isinstance(pilot, climbing_pilot) else sizes.num_pool
-    points = f"{size} points of the pilot, {sizes.num_pool} " + ("each of " if names[1:] else "of ")
-    points += " and ".join(names)
-    if sizes.num_reweighted:
-        points += f", and {sizes.num_reweighted} draws of a discarded restart from all of these"
+    assert isinstance(pilot, climbing_pilot | gradient_free_pilot)
+    size = pilot.num_chains if isinstance(pilot, climbing_pilot) else pilot.num_particles
+    num_components = NUM_ROUNDS * (sizes.num_components + NUM_WIDE)
     return sizes, (
-        f"noised-pool restart with sizes chosen by {why}: {sizes.num_temperatures} temperatures, "
-        f"and a pool of {points}"
+        f"mixture draws with sizes chosen by {why}: a pool of {size} points of the pilot and "
+        f"{sizes.num_pool} of tempered SMC, and a mixture of {num_components} "
+        f"Gaussians, fitted with {(NUM_ROUNDS + 1) * sizes.num_drawn:,} discarded draws"
     )
 
 
@@ -210,7 +247,6 @@ def plan(
     max_evals: float | None = None,
     pilot: PilotFn | None = None,
     has_gradient: bool = True,
-    has_tolerance: bool = False,
 ) -> Plan:
     """Make the static plan of a run.
 
@@ -219,14 +255,13 @@ def plan(
         num_samples: output draws in total.
         num_replicates: independent runs; 4 by default, 2 below 4,000 draws.
         method: explicit composition, or None for the automatic choice.
-        max_evals: cap on evaluations per output sample for the automatic choice.
+        max_evals: cap on all evaluations of the run, for the automatic choice.
         pilot: that comes before an explicit method; None to sample in the user's own coordinates.
         has_gradient: whether the automatic choice may take gradients.
-        has_tolerance: whether one ensemble of each replicate, not of one only, will be discarded.
 
     Returns:
-        A `Plan`. ``with_more_temperatures`` are the methods that `sample` chooses from if a
-        discarded ensemble has too few effective draws; `core` always runs ``plan.recipe.method``.
+        A `Plan`. `sample` measures discarded draws and may choose more candidates or temperatures;
+        `core` always runs ``plan.recipe.method``.
 
     Raises:
         ValueError: for sizes that are not positive, more replicates than draws, or a budget that
@@ -248,53 +283,7 @@ def plan(
     if method is not None:
         recipe = Recipe(method, pilot, -(-share // method.start.num_particles))
         return Plan(recipe, num_replicates, "method given by the caller", max_evals=max_evals)
-    num_discarded = num_replicates if has_tolerance else 1
-    sizes, reason = choose_sizes(
-        dim, num_samples, num_replicates, max_evals, has_gradient, num_discarded
-    )
-    more = []
-    for factor in MORE_TEMPERATURES:
-        cost = predicted_evals(sizes, dim, num_samples, num_replicates, factor)
-        if max_evals is None or cost <= max_evals:
-            more.append(restart(sizes, num_temperatures=factor * sizes.num_temperatures))
-    recipe = Recipe(restart(sizes), sizes.pilot, -(-share // NUM_PARTICLES))
-    return Plan(
-        recipe,
-        num_replicates,
-        reason,
-        sizes,
-        max_evals,
-        pool_sources(sizes),
-        tuple(more),
-        is_limited="max_evals=" in reason or len(more) < len(MORE_TEMPERATURES),
-    )
-
-
-def more_temperatures(plan: Plan, discarded: EnsembleResult) -> tuple[Method, str]:
-    """Choose the number of temperatures from one discarded ensemble.
-
-    The reported draws play no part in the choice, so their weights stay unbiased. If log weights
-    are nearly normal, ``log(ESS/N)`` is minus their variance, and the variance falls like one over
-    the number of temperatures. The method is the first of ``plan.with_more_temperatures`` that
-    should reach `AIMED_ESS`, or the last.
-
-    Args:
-        plan: its ``with_more_temperatures`` have 2, 4, 8 times the temperatures of
-            ``plan.recipe.method``.
-        discarded: an ensemble of ``plan.recipe.method``.
-
-    Returns:
-        The method of the reported run, and the reason, which is added to the plan's.
-    """
-    log_weight = np.asarray(discarded.log_weight)
-    log_weight = np.where(np.isnan(log_weight), -np.inf, log_weight)
-    share = weight_ess(log_weight) / log_weight.size
-    measured = f"weight ESS {share:.2f} of the draws in a discarded ensemble"
-    if share >= ENOUGH_ESS or not plan.with_more_temperatures:
-        return plan.recipe.method, measured
-    wanted = math.log(max(share, 1e-6)) / math.log(AIMED_ESS)
-    fitting = [k for k in range(len(plan.with_more_temperatures)) if 2 ** (k + 1) >= wanted]
-    k = fitting[0] if fitting else len(plan.with_more_temperatures) - 1
-    return plan.with_more_temperatures[
-        k
-    ], f"{measured}, so the run has {2 ** (k + 1)} times as many temperatures"
+    sizes, reason = choose_sizes(dim, num_samples, num_replicates, max_evals, has_gradient)
+    recipe = Recipe(mixture_draws(sizes), sizes.pilot, -(-share // NUM_PARTICLES))
+    is_limited = "max_evals=" in reason
+    return Plan(recipe, num_replicates, reason, sizes, max_evals, POOL_SOURCES, is_limited)

@@ -29,7 +29,7 @@ from ..samplers.core import EnsembleResult, Preparation
 from ..samplers.finishes import annealed_finish
 from ..samplers.sampler import levels, rdmc
 from ..types import Estimator, Method, Process
-from .tolerance import MARGIN, ErrorTerm, RunFn, cheapest_factors, growth, spent_on
+from .tolerance import MARGIN, ErrorTerm, PrepareFn, RunFn, cheapest_factors, growth, spent_on
 
 WIDENED = 0.5
 """Distance in log-SNR by which both ends of the grid move out when its levels double."""
@@ -319,6 +319,7 @@ class LevelLadder:
     Args:
         prepares: preparations of the replicates.
         run: runs one ensemble.
+        prepare: not needed: levels begin from the first preparations.
         method: the user's composition, with the sizes of the first trial.
         num_ensembles: ensembles of each replicate in the reported run.
     """
@@ -326,19 +327,26 @@ class LevelLadder:
     exhausted = f"{MAX_GROWTH} times the evaluations of the first trial are not enough"
 
     def __init__(
-        self, prepares: list[Preparation], run: RunFn, *, method: Method, num_ensembles: int
+        self,
+        prepares: list[Preparation],
+        run: RunFn,
+        prepare: PrepareFn,
+        *,
+        method: Method,
+        num_ensembles: int,
     ) -> None:
         self.prepares, self._run = list(prepares), run
         self._method, self._num_ensembles = method, num_ensembles
         self._tried: Tried = []
         self.discarded: list[EnsembleResult] = []
+        self.prepared_again: list[Preparation] = []
 
     @property
     def first(self) -> LevelSizes:
         """Sizes of the method itself."""
         return first_sizes(self._method)
 
-    def trial(self, sizes: LevelSizes) -> LevelTrial:
+    def trial(self, sizes: LevelSizes, tolerance: float | None) -> LevelTrial:
         """Run one ensemble of each replicate, and measure it."""
         own, number = self.method(sizes), len(self._tried)
         results = [self._run(k, number, one, own) for k, one in enumerate(self.prepares)]
@@ -347,8 +355,13 @@ class LevelLadder:
         self._tried.append((one, sizes))
         return one
 
-    def larger(self, tolerance: float, affordable: float) -> LevelSizes | None:
+    def is_enough(self, one: LevelTrial, tolerance: float | None) -> bool:
+        """Whether the reported run may have the sizes of a trial."""
+        return tolerance is None or one.tv_limit <= MARGIN * tolerance
+
+    def larger(self, tolerance: float | None, affordable: float) -> LevelSizes | None:
         """See `next_level_sizes`."""
+        assert tolerance is not None
         ahead = 1 + self._num_ensembles
         return next_level_sizes(self._method, self._tried, tolerance, ahead, affordable)
 

@@ -2,8 +2,8 @@
 
 Trial runs grow until the upper confidence limit of their error is below the tolerance; they are
 then discarded. The reported run uses the sizes found and fresh keys, so no weight that it reports
-has decided anything (METHOD 5). A ladder is the sequence of sizes that are tried: `RestartLadder`
-for the automatic method, `LevelLadder` for compositions.
+has decided anything. A ladder is the sequence of sizes that are tried: `MixtureLadder` for the
+automatic method, with or without a tolerance, `LevelLadder` for compositions.
 """
 
 import itertools
@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..draws.plan import Accuracy, LevelTrial, Trial
-from ..samplers.core import EnsembleResult, Preparation
+from ..draws.plan import Accuracy, LevelTrial, Plan, Trial
+from ..samplers.core import EnsembleResult, Preparation, Recipe
 from ..samplers.finishes import annealed_finish
 from ..types import Method
 
@@ -28,6 +28,9 @@ more trial costs less."""
 
 RunFn = Callable[[int, int, Preparation, Method], EnsembleResult]
 """``(replicate, number, prepared, method) -> result``: one ensemble that will be discarded."""
+
+PrepareFn = Callable[[Recipe], list[Preparation]]
+"""``recipe -> prepares``: another pilot and pool of each replicate, with their points joined."""
 
 
 def check_tolerance(tolerance: float | None, method: Method | None) -> None:
@@ -162,10 +165,13 @@ class Ladder(Protocol):
     def discarded(self) -> list[EnsembleResult]:
         """All ensembles run so far."""
 
-    def trial(self, sizes: Any) -> Trial | LevelTrial:
-        """Run one ensemble of each replicate with these sizes, and measure it."""
+    def trial(self, sizes: Any, tolerance: float | None) -> Trial | LevelTrial:
+        """Measure discarded draws with these sizes."""
 
-    def larger(self, tolerance: float, affordable: float) -> Any | None:
+    def is_enough(self, one: Any, tolerance: float | None) -> bool:
+        """Whether the reported run may have the sizes of a trial."""
+
+    def larger(self, tolerance: float | None, affordable: float) -> Any | None:
         """Sizes that should meet the tolerance; None if no larger ones exist or fit the budget."""
 
     def growth(self, now: Any, new: Any) -> str:
@@ -178,10 +184,12 @@ class Ladder(Protocol):
 class SearchResult(NamedTuple):
     """What the reported run starts from."""
 
-    prepares: list[Preparation]  # one for each replicate, with its enlarged pool
+    prepares: list[Preparation]  # one for each replicate
     method: Method
     discarded: list[EnsembleResult]
-    accuracy: Accuracy
+    trials: tuple[Trial | LevelTrial, ...]
+    chosen: int  # number of the trial whose sizes the run has
+    stopped: str  # why there were no more trials
 
 
 def spent_on(result: EnsembleResult) -> int:
@@ -190,43 +198,78 @@ def spent_on(result: EnsembleResult) -> int:
     return max(int(np.sum(counts.logdensity)), int(np.sum(counts.gradient)))
 
 
+OVER_BUDGET = "the next size would exceed max_evals"
+
+
 def search_sizes(
-    ladder: Ladder, *, tolerance: float, max_total: float, tell: Callable[[str], None]
+    ladder: Ladder, *, tolerance: float | None, max_total: float, tell: Callable[[str], None]
 ) -> SearchResult:
-    """Grow sizes until the limit of a discarded trial meets the tolerance.
+    """Grow sizes until a discarded trial is good enough.
 
     Args:
         ladder: sizes to try, on the preparations of all replicates.
-        tolerance: requested total variation.
+        tolerance: requested total variation, or None for what the ladder asks without one.
         max_total: cap on the evaluations of the whole run; ``inf`` for none.
         tell: called with a line after each trial.
 
     Returns:
-        `SearchResult` with the sizes of the trial that had the lowest limit.
+        `SearchResult` with the sizes of the trial that had the lowest limit; without a tolerance,
+        of the last one if it is good enough, or else of the lowest bound.
 
     Raises:
         ValueError: if the method has no path weights.
     """
     spent = sum(int(max(one.pool.num_evals)) for one in ladder.prepares)
     tried: list[tuple[Trial | LevelTrial, Any, list[Preparation]]] = []
-    sizes, wanted, stopped = ladder.first, MARGIN * tolerance, ""
+    sizes, stopped = ladder.first, ""
     while not stopped:
-        one = ladder.trial(sizes)
+        one = ladder.trial(sizes, tolerance)
         tried.append((one, sizes, ladder.prepares))
         spent += one.evals
-        if one.tv_limit <= wanted:
-            stopped = "met by the pilot"
+        if ladder.is_enough(one, tolerance):
+            stopped = "met by the last trial"
         elif ladder.larger(tolerance, math.inf) is None:
             stopped = ladder.exhausted
         else:
             new = ladder.larger(tolerance, max_total - spent)
             if new is None:
-                stopped = "the next size would exceed max_evals"
+                stopped = OVER_BUDGET
             else:
                 follows = ladder.growth(sizes, new)
                 sizes = new
-        tell(trial_line(len(tried) - 1, one.tv_limit, wanted, spent, stopped or follows))
-    best = min(range(len(tried)), key=lambda k: tried[k][0].tv_limit)
+        if tolerance is not None:
+            wanted = MARGIN * tolerance
+            tell(trial_line(len(tried) - 1, one.tv_limit, wanted, spent, stopped or follows))
+    # without a tolerance trials have unlike numbers of draws, and limits widen with fewer
+    best = min(
+        range(len(tried)),
+        key=lambda k: tried[k][0].tv_bound if tolerance is None else tried[k][0].tv_limit,
+    )
+    if tolerance is None and ladder.is_enough(tried[-1][0], None):
+        best = len(tried) - 1
     one, sizes, prepares = tried[best]
-    record = Accuracy(tolerance, one.tv_limit, tuple(t[0] for t in tried), best, stopped)
-    return SearchResult(prepares, ladder.method(sizes), ladder.discarded, record)
+    trials = tuple(t[0] for t in tried)
+    method = ladder.method(sizes)
+    return SearchResult(prepares, method, ladder.discarded, trials, best, stopped)
+
+
+def with_trials(plan: Plan, found: SearchResult, tolerance: float | None) -> Plan:
+    """Write what the trials showed into the plan."""
+    one = found.trials[found.chosen]
+    is_limited = plan.is_limited or found.stopped == OVER_BUDGET
+    plan = plan._replace(trials=found.trials, is_limited=is_limited)
+    if tolerance is not None:
+        record = Accuracy(tolerance, one.tv_limit, found.trials, found.chosen, found.stopped)
+        return plan._replace(accuracy=record)
+    assert isinstance(one, Trial)
+    first = found.trials[0]
+    assert isinstance(first, Trial)
+    said = f"discarded draws had {1 / (1 + first.relative_variance):.0%} of them effective"
+    said += f" (Pareto k {first.pareto_k:.2f})"
+    if len(found.trials) > 1:
+        said += (
+            f", so the run has {one.num_candidates} candidates and {one.num_temperatures} "
+            f"temperatures{' from the noised pool' if one.is_restart else ''} "
+            f"({1 / (1 + one.relative_variance):.0%} effective, {found.stopped})"
+        )
+    return plan._replace(reason=f"{plan.reason}; {said}")

@@ -1,6 +1,6 @@
 """Absolute curvature of a log density at one point, and length scales where it has none.
 
-Eigenvalues of the Hessian are taken by their absolute values, so that steps go uphill everywhere.
+Eigenvalues of the Hessian are taken by their absolute values, so that widths exist everywhere.
 Where the second derivative vanishes (a density that decays like ``e^{-|x|}``), the gradient sets
 the length scale, but never more than ``1 + |x|``.
 """
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from ..types import Array, LogDensityFn, PRNGKey
 
-MAX_NEWTON_DIM = 128
+MAX_FULL_DIM = 128
 """Largest dimension with a full Hessian; above it random signs estimate the diagonal only."""
 NUM_PROBES = 16
 """Vectors of random signs that estimate the diagonal."""
@@ -36,7 +36,7 @@ class Curvature(NamedTuple):
 
 def products_per_point(dim: int) -> int:
     """Hessian products of one call of `curvature`; each costs about one gradient."""
-    return dim if dim <= MAX_NEWTON_DIM else NUM_PROBES
+    return dim if dim <= MAX_FULL_DIM else NUM_PROBES
 
 
 def curvature(logdensity_fn: LogDensityFn, x: Array, slope: Array, rng_key: PRNGKey) -> Curvature:
@@ -58,7 +58,7 @@ def curvature(logdensity_fn: LogDensityFn, x: Array, slope: Array, rng_key: PRNG
         product = jax.grad(lambda y: jnp.vdot(gradient(y), v))(x)
         return jnp.where(jnp.isfinite(product), product, 0.0)
 
-    if dim > MAX_NEWTON_DIM:
+    if dim > MAX_FULL_DIM:
         signs = jax.random.rademacher(rng_key, (NUM_PROBES, dim), x.dtype)
         diagonal = jnp.abs(jnp.mean(signs * jax.vmap(along)(signs), axis=0))
         substitute = _substitute(diagonal, x, slope)
@@ -85,14 +85,6 @@ def _substitute(largest: Array, x: Array, slope: Array) -> Array:
     return jnp.where(is_flat, jnp.maximum(of_slope, of_size), 0.0)
 
 
-def newton_step(at: Curvature, slope: Array) -> Array:
-    """``|H|^{-1} slope``."""
-    scaled = at.unit * slope
-    if at.vectors is None:
-        return at.unit * scaled / at.values
-    return at.unit * (at.vectors @ ((at.vectors.T @ scaled) / at.values))
-
-
 def deviations(at: Curvature) -> Array:
     """``√diag |H|^{-1}``, shape (dim,)."""
     if at.vectors is None:
@@ -100,12 +92,11 @@ def deviations(at: Curvature) -> Array:
     return at.unit * jnp.sqrt(jnp.sum(at.vectors**2 / at.values[None, :], axis=1))
 
 
-def covariance(at: Curvature) -> Array | None:
-    """``|H|^{-1}``, shape (dim, dim); None where only the diagonal is known."""
+def factor(at: Curvature) -> Array:
+    """``A`` of ``A Aᵀ = |H|^{-1}``, (dim, dim), or (dim,) where only the diagonal is known."""
     if at.vectors is None:
-        return None
-    root = at.unit[:, None] * at.vectors / jnp.sqrt(at.values)[None, :]
-    return root @ root.T
+        return at.unit / jnp.sqrt(at.values)
+    return at.unit[:, None] * at.vectors / jnp.sqrt(at.values)[None, :]
 
 
 def half_log_det(at: Curvature) -> Array:

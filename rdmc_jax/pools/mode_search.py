@@ -1,4 +1,4 @@
-"""Climb towards modes by damped Newton steps, and find new places to climb from.
+"""Climb towards modes by L-BFGS, and find new places to climb from.
 
 A point is judged by the mass of the Gaussian that its height and curvature describe. By its height
 alone, a spike of no mass would win. A point does not count more because many climbs reached it.
@@ -8,78 +8,105 @@ points climb to it. But where it does dominate, the density is higher than the G
 modes met so far explain, and one evaluation there shows this.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from ..diffusion.kde import squared_distance
 from ..types import Array, LogDensityFn, PRNGKey
-from .curvature import (
-    covariance,
-    curvature,
-    deviations,
-    half_log_det,
-    newton_step,
-    products_per_point,
-    squared_length,
-)
+from .curvature import Curvature, curvature, deviations, factor, half_log_det, squared_length
 from .pool import deviation_of
 
 NUM_SHRINKS = 8
 """Lengths of an offset that are tried, each a quarter of the one before."""
 MASS_RANGE = 16.0
 """Range of log masses: modes below ``e^-16`` of the largest mass are dropped."""
-LENGTHS = (2.0, 1.0, 0.4, 0.1, 0.01)
-"""Fractions of the Newton step that are tried."""
-LONG = 30.0
-"""Replaces the first fraction where there is no curvature, and so no true Newton step."""
+MEMORY = 10
+"""Steps that the quasi-Newton matrix of a climb remembers."""
+SUFFICIENT = 1e-4
+"""Share of the gain that the slope promises from which a step is taken (Armijo)."""
+FIRST, GROWTH, SHRINKAGE = 0.5, 8.0, 0.25
+"""Longest first step, over the root of the dimension; longest step over the last one that was
+taken, or that was refused."""
 
 
 class LocalGaussian(NamedTuple):
-    """Height and curvature at a point, in the coordinates ``x = unit u``."""
+    """Height and curvature at a point."""
 
     x: Array
     value: Array
-    newton: Array  # |H|^{-1} g
+    slope: Array
+    curvature: Curvature
     deviation: Array  # √diag |H|^{-1}
     log_mass: Array  # value - ½ log det |H|
-    is_flat: Array  # no curvature in any coordinate
-    covariance: Array | None  # |H|^{-1}, (dim, dim)
 
 
-def local_gaussian(logdensity_fn: LogDensityFn, x: Array, rng_key: PRNGKey) -> LocalGaussian:
-    """Height, Newton step and Gaussian widths at one point."""
-    value, slope = jax.value_and_grad(logdensity_fn)(x)
+def local_gaussian(
+    logdensity_fn: LogDensityFn, x: Array, value: Array, slope: Array, rng_key: PRNGKey
+) -> LocalGaussian:
+    """Curvature and Gaussian widths at one point whose value and gradient are known."""
     at = curvature(logdensity_fn, x, slope, rng_key)
-    log_mass = value - half_log_det(at)
-    return LocalGaussian(
-        x, value, newton_step(at, slope), deviations(at), log_mass, at.is_flat, covariance(at)
-    )
+    return LocalGaussian(x, value, slope, at, deviations(at), value - half_log_det(at))
 
 
-def newton_ascent(
-    logdensity_fn: LogDensityFn, x: Array, rng_key: PRNGKey, num_steps: int
-) -> tuple[LocalGaussian, Array]:
-    """Climb from one point towards a maximum by damped Newton steps.
+class _Climb(NamedTuple):
+    z: Array
+    value: Array
+    slope: Array
+    memory: Any
+    uphill: Array  # quasi-Newton direction
+    step: Array  # that is tried next
+    radius: Array  # longest step
+
+
+def lbfgs_ascent(
+    logdensity_fn: LogDensityFn, x: Array, unit: Array, num_iterations: int
+) -> tuple[Array, Array, Array, Array]:
+    """Climb from one point towards a maximum by L-BFGS within a radius.
+
+    Each iteration evaluates value and gradient once, at ``z + step``. A step that does not gain
+    enough is tried again at a quarter of its length. Where the density is not concave along a
+    step, the memory is emptied and the next step follows the slope as far as the radius allows.
+
+    Args:
+        logdensity_fn: guarded density; steps to where it is -inf are refused.
+        x: start, shape (dim,).
+        unit: length scale of each coordinate, shape (dim,).
+        num_iterations: evaluations, of which the first is at the start.
 
     Returns:
-        The local Gaussian at every step, and the number of tried points without density.
+        The highest point, its value and its gradient, and the number of evaluations without
+        density.
+
+    Reference: Nocedal and Wright (2006), Numerical Optimization, Algorithms 7.4 and 3.1.
     """
-    lengths = jnp.asarray(LENGTHS, x.dtype)
+    quasi_newton = optax.scale_by_lbfgs(MEMORY)
+    rise = jax.value_and_grad(lambda z: logdensity_fn(unit * z))
+    empty = quasi_newton.init(x)
 
-    def body(x: Array, key: PRNGKey) -> tuple[Array, tuple[LocalGaussian, Array]]:
-        here = local_gaussian(logdensity_fn, x, key)
-        fractions = lengths.at[0].set(jnp.where(here.is_flat, LONG, lengths[0]))
-        tries = x[None, :] + fractions[:, None] * here.newton[None, :]
-        values = jax.vmap(logdensity_fn)(tries)
-        values = jnp.where(jnp.isfinite(values), values, -jnp.inf)
-        best = jnp.argmax(values)
-        new = jnp.where(values[best] > here.value, tries[best], x)
-        return new, (here, jnp.sum(values == -jnp.inf, dtype=jnp.int32))
+    def body(at: _Climb, _: None) -> tuple[_Climb, Array]:
+        z = at.z + at.step
+        value, slope = rise(z)
+        is_up = value - at.value >= jnp.maximum(0.0, SUFFICIENT * jnp.vdot(at.step, at.slope))
+        is_concave = jnp.vdot(at.step, at.slope - slope) > 0
+        memory = jax.tree.map(lambda m, e: jnp.where(is_concave, m, e), at.memory, empty)
+        downhill, memory = quasi_newton.update(-slope, memory, z)
+        moved = jnp.linalg.norm(at.step)
+        radius = jnp.where(is_up, jnp.maximum(at.radius, GROWTH * moved), SHRINKAGE * moved)
+        new = _Climb(z, value, slope, memory, -downhill, at.step, radius)
+        new = jax.tree.map(lambda a, b: jnp.where(is_up, a, b), new, at)
+        length = jnp.linalg.norm(new.uphill)
+        wanted = jnp.where(new.memory.count > 1, jnp.minimum(length, radius), radius)
+        step = new.uphill * jnp.where(length > 0, wanted / length, 0.0)
+        return new._replace(step=step, radius=radius), value == -jnp.inf
 
-    _, (seen, bad) = jax.lax.scan(body, x, jax.random.split(rng_key, num_steps))
-    return seen, jnp.sum(bad)
+    zero = jnp.zeros_like(x)
+    radius = jnp.asarray(FIRST * x.shape[0] ** 0.5, x.dtype)
+    start = _Climb(x / unit, jnp.asarray(-jnp.inf, x.dtype), zero, empty, zero, zero, radius)
+    end, bad = jax.lax.scan(body, start, None, length=num_iterations)
+    return unit * end.z, end.value, end.slope / unit, jnp.sum(bad, dtype=jnp.int32)
 
 
 def supported_point(logdensity_fn: LogDensityFn, position: Array, offset: Array) -> Array:
@@ -90,7 +117,7 @@ def supported_point(logdensity_fn: LogDensityFn, position: Array, offset: Array)
 
 
 def clip_widths(met: LocalGaussian) -> LocalGaussian:
-    """Limit deviations to 30 times their median, and to the breadth of the points met.
+    """Limit deviations to 30 times their median, and to that plus the breadth of the points met.
 
     Where curvature vanishes it says nothing of widths. On a ridge, where it is mostly rounding
     error, it would give far too large masses.
@@ -102,14 +129,18 @@ def clip_widths(met: LocalGaussian) -> LocalGaussian:
     is_finite = jnp.isfinite(met.value)[:, None]
     low = jnp.min(jnp.where(is_finite, met.x, jnp.inf), axis=0)
     breadth = jnp.max(jnp.where(is_finite, met.x, -jnp.inf), axis=0) - low
-    bound = jnp.where(breadth > 0, jnp.minimum(bound, breadth[None, :]), bound)
+    bound = jnp.where(breadth > 0, jnp.minimum(bound, (typical + breadth)[None, :]), bound)
     deviation = jnp.minimum(met.deviation, bound)
     ratio = deviation / met.deviation
-    shape = met.covariance
-    if shape is not None:
-        shape = shape * ratio[:, :, None] * ratio[:, None, :]
     log_mass = met.log_mass + jnp.sum(jnp.log(ratio), axis=-1)
-    return met._replace(deviation=deviation, log_mass=log_mass, covariance=shape)
+    return met._replace(deviation=deviation, log_mass=log_mass)
+
+
+def local_factor(met: LocalGaussian) -> Array:
+    """`factor` at one point, with the limited deviations of `clip_widths`."""
+    ratio = met.deviation / deviations(met.curvature)
+    a = factor(met.curvature)
+    return ratio * a if a.ndim == 1 else ratio[:, None] * a
 
 
 def crowding(met: LocalGaussian) -> Array:
@@ -132,20 +163,18 @@ def log_rank(met: LocalGaussian) -> Array:
     return jnp.where(is_worth, 0.5 * mass - jnp.log(crowding(met)), -jnp.inf)
 
 
-def evaluations_per_climb(dim: int) -> tuple[int, int]:
-    """Density and gradient evaluations of one Newton step; a Hessian product counts as one."""
-    gradients = 1 + products_per_point(dim)
-    return gradients + len(LENGTHS), gradients
-
-
 NUM_EXPLAINING = 64
 """Points whose Gaussians explain the density of candidates, at most."""
-OUTSIDER = -1e30
-"""Score of a candidate outside the tournament: it wins only if no member has any density."""
-OCTAVES = (-1.0, 2.0)
+NOTABLE = 3.0
+"""Excess of the log density over what is explained that makes a candidate notable."""
+UNNOTABLE = -1e30
+"""Score of a candidate that is not notable: it wins only if no other candidate is."""
+OCTAVES = (-0.5, 1.5)
 """Range of the candidates' breadth over the spread of the points met, in powers of two."""
 FAR_OCTAVES = (2.0, 8.0)
-"""The same for a quarter of the tournaments: the points met may be one narrow mode of several."""
+"""The same for an eighth of the starts: the points met may be one narrow mode of several."""
+GOLDEN = 0.6180339887
+"""Fractions of its multiples fill the unit interval evenly, so octaves need no random numbers."""
 FEW, NUMBERS = 128, 2**16
 """Candidates that each start may have in any dimension, and, beyond that number, coordinates that
 the candidates of one start may have together. More would need more memory than an ensemble does, in
@@ -161,88 +190,79 @@ def affordable(num_candidates: int, dim: int) -> int:
     return min(num_candidates, max(FEW, NUMBERS // dim))
 
 
-def log_explained(logdensity_fn: LogDensityFn, met: Array, x: Array, rng_key: PRNGKey) -> Array:
+def thinned_to(number: int, leaf: Array) -> Array:
+    """Rows at equal distances, ``number`` of them."""
+    return leaf[jnp.arange(number) * leaf.shape[0] // number]
+
+
+def log_explained(met: LocalGaussian, x: Array) -> Array:
     """Log of the largest of the Gaussians that height and curvature at the points ``met`` describe.
 
+    ``max_k (log π(x_k) - ½ (x - x_k)ᵀ |H_k| (x - x_k))``
+
     Args:
-        logdensity_fn: target.
-        met: points, shape (num_met, dim).
+        met: points, leading axis num_met.
         x: where to evaluate, shape (num_points, dim).
-        rng_key: for the curvature's random signs in many dimensions.
 
     Returns:
         Shape (num_points,).
     """
 
-    def one(largest: Array, point: tuple[Array, PRNGKey]) -> tuple[Array, None]:
-        center, key = point
-        value, slope = jax.value_and_grad(logdensity_fn)(center)
-        at = curvature(logdensity_fn, center, slope, key)
-        height = value - 0.5 * squared_length(at, x - center[None, :])
+    def one(largest: Array, at: LocalGaussian) -> tuple[Array, None]:
+        height = at.value - 0.5 * squared_length(at.curvature, x - at.x[None, :])
         return jnp.maximum(largest, height), None
 
-    keys = jax.random.split(rng_key, met.shape[0])
-    nothing = jnp.full(x.shape[:1], -jnp.inf, x.dtype)
-    return jax.lax.scan(one, nothing, (met, keys))[0]
+    return jax.lax.scan(one, jnp.full(x.shape[:1], -jnp.inf, x.dtype), met)[0]
 
 
 def propose_starts(
     rng_key: PRNGKey,
     logdensity_fn: LogDensityFn,
-    best: Array,
-    width: Array,
+    best: LocalGaussian,
+    unit: Array,
     *,
     num_new: int,
     num_candidates: int,
 ) -> tuple[Array, Array]:
-    """New starts from a Gaussian around the points ``best``.
+    """New starts where the density exceeds what the Gaussians of the points met explain.
 
-    Each start wins a tournament: it is the candidate whose density exceeds most what the Gaussians
-    of the points ``best`` explain. Tournaments have one member, an eighth of ``num_candidates``,
-    and all of them (twice), in turn. Few members keep the starts diverse, many find narrow modes.
+    Candidates are Gaussian around the mean of ``best``, with one deviation for all coordinates in
+    units of their typical widths: two or three modes say nothing of the directions in which
+    others lie. Each start is one of ``num_candidates``: by turns the one of largest excess, and
+    the highest of those with a notable excess.
 
     Args:
         rng_key: key.
         logdensity_fn: target.
-        best: the points to start around, shape (num_best, dim).
-        width: deviations within a mode at each of them, shape (num_best, dim).
+        best: points met so far, chosen by `log_rank`, leading axis num_best.
+        unit: typical width of a mode in each coordinate, shape (dim,).
         num_new: number of starts.
         num_candidates: candidates for each of them.
 
     Returns:
         Starts, shape (num_new, dim), and the number of candidates without density.
     """
-    dim, dtype = best.shape[1], best.dtype
-    breadth_key, noise_key, explain_key = jax.random.split(rng_key, 3)
-    # climbs that ended on one peak have no spread of their own, but that peak has a width
-    deviation = jnp.sqrt(deviation_of(best) ** 2 + jnp.mean(width**2, axis=0))
+    dim, dtype = best.x.shape[1], best.x.dtype
+    breadth = jnp.sqrt(1 + jnp.mean((deviation_of(best.x) / unit) ** 2))
     number = jnp.arange(num_new)
-    is_far = number // 4 % 4 == 3
+    is_far = number // 2 % 8 == 7
     low, high = (
         jnp.where(is_far, far, near) for near, far in zip(OCTAVES, FAR_OCTAVES, strict=True)
     )
-    octave = low + (high - low) * jax.random.uniform(breadth_key, (num_new,), dtype)
-    noise = jax.random.normal(noise_key, (num_new, num_candidates, dim), dtype)
-    tries = (
-        jnp.mean(best, axis=0)[None, None]
-        + (2.0**octave)[:, None, None] * deviation[None, None] * noise
-    )
+    octave = low + (high - low) * (number * GOLDEN % 1.0).astype(dtype)
+    noise = jax.random.normal(rng_key, (num_new, num_candidates, dim), dtype)
+    reach = (2.0**octave * breadth)[:, None, None]
+    tries = jnp.mean(best.x, axis=0)[None, None] + reach * unit[None, None] * noise
     flat = tries.reshape(-1, dim)
     value = jax.lax.map(logdensity_fn, flat, batch_size=num_new)
-    explained = log_explained(logdensity_fn, best[:NUM_EXPLAINING], flat, explain_key)
-    is_finite = jnp.isfinite(value).reshape(num_new, -1)
-    excess = jnp.where(is_finite, (value - explained).reshape(num_new, -1), -jnp.inf)
-    sizes = jnp.asarray((1, num_candidates // 8, num_candidates, num_candidates))
-    size = sizes[number % 4]
-    is_in = jnp.arange(num_candidates)[None, :] < size[:, None]
-    # candidates outside the tournament take part if no member has any density
-    score = jnp.where(is_in, excess, jnp.where(is_finite, OUTSIDER, -jnp.inf))
+    few = jax.tree.map(lambda leaf: thinned_to(NUM_EXPLAINING, leaf), best)
+    explained = log_explained(few, flat)
+    value, excess = (one.reshape(num_new, -1) for one in (value, value - explained))
+    is_finite = jnp.isfinite(value)
+    excess = jnp.where(is_finite, excess, -jnp.inf)
+    by_height = jnp.where(excess > NOTABLE, value, UNNOTABLE + excess)
+    score = jnp.where(number[:, None] % 2 == 0, excess, by_height)
     chosen = jnp.take_along_axis(tries, jnp.argmax(score, axis=1)[:, None, None], axis=1)[:, 0]
-    fallback = best[jnp.arange(num_new) % best.shape[0]]
+    fallback = thinned_to(num_new, best.x)
     new = jnp.where(jnp.any(is_finite, axis=1)[:, None], chosen, fallback)
     return new, jnp.sum(~is_finite, dtype=jnp.int32)
-
-
-def evaluations_of_search(num_new: int, num_candidates: int, num_best: int, per_look: int) -> int:
-    """Evaluations of one call of `propose_starts`."""
-    return num_new * num_candidates + min(num_best, NUM_EXPLAINING) * per_look

@@ -1,10 +1,11 @@
 """Find where the target is and how wide it is, with gradients and without.
 
 With gradients there are three cheap stages. Points at many distances from the user's position climb
-by damped Newton steps. Rounds of further points start from the breadth of the points met, because a
-narrow mode in many dimensions has a small basin. Short chains from the best of all points spread
-over their modes: location and scale of the chains' ends standardise the target, and the ends join
-the pool. Without gradients there is one stage: tempering from a reference of all scales at once.
+by L-BFGS, and curvature is taken where they end. Rounds of further points start where the density
+exceeds what the modes met explain, because a narrow mode in many dimensions has a small basin.
+Short chains from the best of all points spread over their modes: location and scale of the chains'
+ends standardise the target, and the ends join the pool. Without gradients there is one stage:
+tempering from a reference of all scales at once.
 """
 
 import math
@@ -15,31 +16,26 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ..montecarlo.kernels import mala, random_walk
+from ..montecarlo.kernels import ChainState, mala, random_walk
 from ..montecarlo.resampling import systematic
-from ..montecarlo.tilted import Tilted, retarget, tilted_logdensity
-from ..target.flat import from_standard, log_det, standardised, to_standard
 from ..types import Array, Evaluations, LogDensityFn, PRNGKey, record
 from .curvature import average_factor, products_per_point
 from .mode_search import (
-    NUM_EXPLAINING,
     NUM_SHRINKS,
     LocalGaussian,
     affordable,
     clip_widths,
-    evaluations_of_search,
-    evaluations_per_climb,
+    lbfgs_ascent,
+    local_factor,
     local_gaussian,
     log_rank,
-    newton_ascent,
     propose_starts,
     supported_point,
+    thinned_to,
 )
 from .pool import adapted_chains, deviation_of
 from .tempering import Tempering, temper
 
-SNAPSHOTS = (1, 2, 4, 8, 16)
-"""Steps of a climb at which the point that it met is kept."""
 CONTINUED = 0.25
 """Share of the climbs of each later round that go on from the best points so far."""
 SIDE_BY_SIDE = 4096
@@ -65,13 +61,13 @@ guess of shape (dim,) that may be far off, points that the user knows, (num_know
 
 @record
 class climbing_pilot:
-    """Location, scale and first points of a target, by Newton steps and short chains.
+    """Location, scale and first points of a target, by L-BFGS climbs and short chains.
 
     Args:
         num_rounds: rounds of climbs. The first starts at distances from half to 4,000 times the
             local scale; later ones go on from the best points and start anew around all.
         num_starts: points that climb in each round.
-        num_climbs: Newton steps of each.
+        num_iterations: L-BFGS iterations of each, one value and gradient each.
         num_candidates: candidates for each start of a later round; the one that known modes
             explain least is taken. Fewer in more than 128 dimensions, see `mode_search.affordable`.
         num_chains: chains, the number of points returned.
@@ -83,8 +79,8 @@ class climbing_pilot:
     _: KW_ONLY
     num_rounds: int = 3
     num_starts: int = 64
-    num_climbs: int = 16
-    num_candidates: int = 128
+    num_iterations: int = 24
+    num_candidates: int = 192
     num_chains: int = 256
     num_steps: int = 48
 
@@ -93,66 +89,78 @@ class climbing_pilot:
     ) -> Pilot:
         """Find location, scale and points; the arguments are those of a `PilotFn`."""
         dim, dtype = position.shape[0], position.dtype
-        look_key, start_key, round_key, choose_key, chain_key = jax.random.split(rng_key, 5)
-        first = local_gaussian(logdensity_fn, position, look_key)
+        look_key, noise_key, round_key, chain_key = jax.random.split(rng_key, 4)
+        value, slope = jax.value_and_grad(logdensity_fn)(position)
+        first = local_gaussian(logdensity_fn, position, value, slope, look_key)
         # a flat spot has no curvature to measure a length by: the size of the position is a guess
         guess = jnp.where(first.deviation < 1e10, first.deviation, 1 + jnp.abs(position))
         reach = 2.0 ** jnp.linspace(-1.0, 12.0, self.num_starts, dtype=dtype)
-        noise = jax.random.normal(start_key, (self.num_starts, dim), dtype)
-        offsets = (reach[:, None] * guess[None, :] * noise).at[0].set(0.0)
+        noise = jax.random.normal(noise_key, (self.num_starts + self.num_chains, dim), dtype)
+        offsets = reach[:, None] * guess[None, :] * noise[: self.num_starts]
+        offsets = offsets.at[0].set(0.0)
         starts = jax.vmap(lambda offset: supported_point(logdensity_fn, position, offset))(offsets)
         if known is not None:
             # all known points join the pool, but climbing is expensive: a thinned set climbs
             thinned = known[:: -(-2 * known.shape[0] // self.num_starts)].astype(dtype)
             starts = starts.at[-thinned.shape[0] :].set(thinned)
-        kept = jnp.asarray(
-            sorted({min(s, self.num_climbs) - 1 for s in SNAPSHOTS} | {self.num_climbs - 1})
-        )
-        num_continued = int(CONTINUED * self.num_starts)
+        side_by_side = max(1, SIDE_BY_SIDE // products_per_point(dim))
 
-        def one_round(starts: Array, step: Any) -> tuple[Array, tuple[LocalGaussian, Array]]:
-            key, is_last = step
-            climb_key, best_key, order_key, new_key = jax.random.split(key, 4)
-            keys = jax.random.split(climb_key, self.num_starts)
-            seen, bad = jax.lax.map(
-                lambda one: newton_ascent(logdensity_fn, one[0], one[1], self.num_climbs),
-                (starts, keys),
-                batch_size=max(1, SIDE_BY_SIDE // products_per_point(dim)),
+        def one_round(carry: Any, step: Any) -> tuple[Any, Array]:
+            starts, unit, met, _ = carry
+            number, (best_key, new_key) = step
+            *ends, bad = jax.vmap(
+                lambda x: lbfgs_ascent(logdensity_fn, x, unit, self.num_iterations)
+            )(starts)
+            seen = jax.lax.map(
+                lambda end: local_gaussian(logdensity_fn, end[0], end[1], end[2], look_key),
+                tuple(ends),
+                batch_size=_divisor(self.num_starts, side_by_side),
             )
             met = jax.tree.map(
-                lambda leaf: jnp.take(leaf, kept, axis=1).reshape(-1, *leaf.shape[2:]), seen
+                lambda old, new: jax.lax.dynamic_update_slice_in_dim(
+                    old, new, number * self.num_starts, 0
+                ),
+                met,
+                seen,
             )
-            met = clip_widths(met)
-            chosen = systematic(best_key, log_rank(met), self.num_starts)
-            chosen = jax.random.permutation(order_key, chosen)
-            best, width = met.x[chosen], met.deviation[chosen]
+            clipped = clip_widths(met)
+            chosen = systematic(best_key, log_rank(clipped), self.num_chains)
+            best = jax.tree.map(lambda leaf: leaf[chosen], clipped)
+            unit = _geometric_mean(best.deviation)
             new, missed = jax.lax.cond(
-                is_last,
-                lambda: (best[num_continued:], jnp.zeros((), jnp.int32)),
+                number == self.num_rounds - 1,
+                lambda: (starts[: self._num_new()], jnp.zeros((), jnp.int32)),
                 lambda: propose_starts(
                     new_key,
                     logdensity_fn,
                     best,
-                    width,
-                    num_new=self.num_starts - num_continued,
+                    unit,
+                    num_new=self._num_new(),
                     num_candidates=affordable(self.num_candidates, dim),
                 ),
             )
-            starts = jnp.concatenate([best[:num_continued], new])
-            return starts, (met, jnp.sum(bad) + missed)
+            again = thinned_to(self.num_starts - self._num_new(), best.x)
+            return (jnp.concatenate([again, new]), unit, met, best), jnp.sum(bad) + missed
 
-        is_last = jnp.arange(self.num_rounds) == self.num_rounds - 1
-        rounds = (jax.random.split(round_key, self.num_rounds), is_last)
-        _, (met, bad) = jax.lax.scan(one_round, starts, rounds)
-        met = clip_widths(jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), met))
-        begin = jax.tree.map(
-            lambda leaf: leaf[systematic(choose_key, log_rank(met), self.num_chains)], met
+        def nothing(count: int) -> LocalGaussian:
+            many = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], count, axis=0), first)
+            no_mass = jnp.full_like(many.value, -jnp.inf)
+            return many._replace(value=no_mass, log_mass=no_mass)
+
+        met = nothing(self.num_rounds * self.num_starts)
+        keys = jax.random.split(round_key, (self.num_rounds, 2))
+        (_, width, _, begin), bad = jax.lax.scan(
+            one_round,
+            (starts, guess, met, nothing(self.num_chains)),
+            (jnp.arange(self.num_rounds), (keys[:, 0], keys[:, 1])),
         )
-        # widths of modes, from curvature: their geometric mean, because they span decades
-        width = _geometric_mean(begin.deviation)
-        shape = width if begin.covariance is None else average_factor(begin.covariance, width)
+        factors = jax.vmap(local_factor)(begin)
+        if factors.ndim == 2:
+            shape = width
+        else:
+            shape = average_factor(factors @ jnp.swapaxes(factors, 1, 2), width)
         points, logdensity, chain_bad = _spread(
-            chain_key, logdensity_fn, begin, shape, self.num_steps
+            chain_key, logdensity_fn, begin, factors, noise[self.num_starts :], self.num_steps
         )
         location = jnp.mean(points, axis=0)
         scale = deviation_of(points)
@@ -171,22 +179,25 @@ class climbing_pilot:
             jnp.sum(bad) + chain_bad,
         )
 
+    def _num_new(self) -> int:
+        return self.num_starts - int(CONTINUED * self.num_starts)
+
     def evaluations(self, dim: int) -> Evaluations:
         """Number of evaluations that it makes in ``dim`` dimensions, known beforehand."""
-        moves = self.num_chains * (self.num_steps + 1)
-        densities, gradients = evaluations_per_climb(dim)
-        climbs = self.num_rounds * self.num_starts * self.num_climbs
-        num_new = self.num_starts - int(CONTINUED * self.num_starts)
-        searches = self.num_rounds - 1
-        placed = self.num_starts * NUM_SHRINKS
-        tried = affordable(self.num_candidates, dim)
-        placed += searches * evaluations_of_search(num_new, tried, self.num_starts, gradients)
-        looks = searches * min(self.num_starts, NUM_EXPLAINING) * (gradients - 1)
-        moves += gradients  # the first look at the position
-        return Evaluations(climbs * densities + moves + placed, climbs * gradients + moves + looks)
+        looks = 1 + products_per_point(dim)
+        climbs = self.num_rounds * self.num_starts * (self.num_iterations + looks - 1)
+        both = looks + climbs + self.num_chains * (self.num_steps + 1)
+        tried = (self.num_rounds - 1) * self._num_new() * affordable(self.num_candidates, dim)
+        return Evaluations(both + tried + self.num_starts * NUM_SHRINKS, both)
+
+
+def _divisor(number: int, most: int) -> int:
+    """Largest divisor of ``number`` that is at most ``most``: equal batches compile once."""
+    return next(k for k in range(min(number, most), 0, -1) if number % k == 0)
 
 
 def _geometric_mean(deviation: Array) -> Array:
+    """Typical widths: they span decades."""
     return jnp.exp(jnp.mean(jnp.log(deviation), axis=0))
 
 
@@ -194,43 +205,53 @@ def _spread(
     rng_key: PRNGKey,
     logdensity_fn: LogDensityFn,
     begin: LocalGaussian,
-    shape: Array,
+    factors: Array,
+    noise: Array,
     num_steps: int,
 ) -> tuple[Array, Array, Array]:
-    """MALA from each point, in the average shape times the point's own deviations.
+    """Spread points over their modes: a draw of the Gaussian of each, then MALA in its units.
 
-    Each chain has its own step size; returns the ends, their log densities and non-finite counts.
+    A draw whose Gaussian gives it more than twice the weight that the density has there is
+    refused: the chain begins at the point itself. Each chain has its own step size.
+
+    Args:
+        rng_key: key.
+        logdensity_fn: target.
+        begin: points, leading axis num_chains.
+        factors: ``A`` of the covariance ``A Aᵀ`` of each, (num_chains, dim, dim) or (·, dim).
+        noise: standard normal, shape (num_chains, dim).
+        num_steps: MALA steps.
+
+    Returns:
+        The ends, their log densities and the number of non-finite values.
     """
     num_chains, dim = begin.x.shape
-    center = jnp.mean(begin.x, axis=0)
-    target = standardised(logdensity_fn, center, shape)
-    first = to_standard(center, shape, begin.x)
-    if begin.covariance is None:
-        own = begin.deviation / shape[None, :]
-    else:
-        inverse = jnp.linalg.inv(shape)
-        own2 = jnp.einsum("ij,njk,ik->ni", inverse, begin.covariance, inverse)
-        own = jnp.sqrt(jnp.maximum(own2, 1e-6))
-    user = Tilted(lambda y: jnp.zeros((), y.dtype), 0.0, jnp.ones(dim, first.dtype))
 
-    def local(x: Array, unit: Array) -> Tilted:
-        return Tilted(lambda y: jnp.zeros((), y.dtype), x, unit)
+    def density(x: Array, a: Array) -> LogDensityFn:
+        return lambda u: logdensity_fn(x + (a * u if a.ndim == 1 else a @ u))
 
-    def start(x: Array, unit: Array) -> Any:
-        return mala(tilted_logdensity(target, local(x, unit)), 1.0).init(jnp.zeros_like(x))
-
-    def step(x: Array, unit: Array, h: Array, key: PRNGKey, state: Any) -> Any:
-        return mala(tilted_logdensity(target, local(x, unit)), h).step(key, state)
+    def step(x: Array, a: Array, h: Array, key: PRNGKey, state: Any) -> Any:
+        return mala(density(x, a), h).step(key, state)
 
     def move(step_size: Array, keys: PRNGKey, state: Any) -> Any:
-        return jax.vmap(step)(first, own, step_size, keys, state)
+        return jax.vmap(step)(begin.x, factors, step_size, keys, state)
 
-    first_step = jnp.full((num_chains,), 0.3 * dim ** (-1 / 3), first.dtype)
-    begin_state = jax.vmap(start)(first, own)
-    state, bad = adapted_chains(rng_key, move, begin_state, first_step, num_steps)
-    end = jax.vmap(lambda x, unit, s: retarget(s, local(x, unit), user))(first, own, state)
-    points = from_standard(center, shape, end.position)
-    return points, end.logdensity - log_det(shape), bad
+    def draw(at: LocalGaussian, a: Array, u: Array) -> Any:
+        slope = a * at.slope if a.ndim == 1 else a.T @ at.slope
+        here = ChainState(jnp.zeros_like(u), at.value, slope)
+        there = mala(density(at.x, a), 1.0).init(u)
+        excess = there.logdensity - here.logdensity + 0.5 * jnp.sum(u**2)
+        return jax.tree.map(
+            lambda new, old: jnp.where(excess > -math.log(2.0), new, old), there, here
+        )
+
+    state = jax.vmap(draw)(begin, factors, noise)
+    first_step = jnp.full((num_chains,), 0.3 * dim ** (-1 / 3), begin.x.dtype)
+    state, bad = adapted_chains(rng_key, move, state, first_step, num_steps)
+    points = begin.x + jax.vmap(lambda a, u: a * u if a.ndim == 1 else a @ u)(
+        factors, state.position
+    )
+    return points, state.logdensity, bad
 
 
 LOW_OCTAVE, HIGH_OCTAVE = -10, 12
@@ -279,6 +300,7 @@ class gradient_free_pilot:
     Args:
         num_particles: particles, the number of points returned.
         num_steps: random-walk steps per temperature.
+        max_rounds: largest number of temperatures.
 
     It is a `PilotFn` for up to about ten dimensions. Where there is a gradient, `climbing_pilot`
     finds far more.
@@ -287,12 +309,13 @@ class gradient_free_pilot:
     _: KW_ONLY
     num_particles: int = 1024
     num_steps: int = 6
+    max_rounds: int = 40
 
     def __call__(
         self, rng_key: PRNGKey, logdensity_fn: LogDensityFn, position: Array, known: Array | None
     ) -> Pilot:
         """Find location, scale and points; the arguments are those of a `PilotFn`."""
-        options = Tempering(random_walk, 0.3, self.num_steps, 100, 3)
+        options = Tempering(random_walk, 0.3, self.num_steps, self.max_rounds, 3)
         octave_key, noise_key, temper_key = jax.random.split(rng_key, 3)
         dim, dtype = position.shape[0], position.dtype
         unit = 1 + jnp.abs(position)

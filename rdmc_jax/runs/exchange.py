@@ -1,8 +1,8 @@
-"""Exchange of pools: a replicate receives the pool that has regions which its own one misses.
+"""Exchange of pools: a replicate receives the points of regions that its own pool misses.
 
-Each replicate searches on its own, and a narrow mode inside a wide one is missed now and then.
-Pools are fixed before any draw that is reported, so weights stay exact with the joined pool. If
-pools agree, nothing is exchanged and replicates stay independent.
+Each replicate searches on its own, and a narrow mode inside a wide one is missed now and then. What
+only one search saw says how much none has seen (Good 1953, Biometrika 40). Pools are fixed before
+any draw that is reported, so weights stay exact with the joined pool.
 """
 
 import jax
@@ -18,7 +18,7 @@ NUM_JUDGED = 512
 """Points of a pool around which the other pool is searched, chosen systematically by weight."""
 NUM_BLOCKS = 8
 """Blocks of these points, one after the other: users may know a hundred thousand positions."""
-NEAREST = (20, 0.04)
+NEAREST = (30, 0.1)
 """Size of a point's neighbourhood: its nearest points of the same pool, this number or this share
 of all, whichever is more."""
 MISSING_SHARE = 0.04
@@ -31,27 +31,35 @@ correct. Points lie in clumps where chains are short: on thin rings 8 % of the w
 where the other pool has few points."""
 
 
-def missing_share(own: Preparation, other: Preparation) -> float:
-    """Share of the weight of another replicate's pool where the own pool has almost no points.
+def missing_share(own: list[Preparation], other: Preparation, *, of_pilot: bool = False) -> float:
+    """Share of the weight of another search's pool where the own pools have almost no points.
 
     Args:
-        own: preparation of a replicate.
-        other: preparation of another one.
+        own: preparations whose pools are taken together.
+        other: preparation of another search.
+        of_pilot: whether only the pilot's points of the other pool are judged. Its climbs put
+            points into each mode they met; points of tempering lie in clumps where they are few.
 
     Returns:
-        Weight of the points of the other pool whose neighbourhood is missing from the own pool. The
-        neighbourhood is the ball that holds the nearest 4 % of the other pool (20 points or more).
-        It is missing if the own pool has at most 4 % of that number of points in it.
+        Weight of the points of the other pool whose neighbourhood is missing from the own pools.
+        The neighbourhood is the ball that holds the nearest tenth of the other pool (30 points or
+        more). It is missing if the own pools have at most 4 % of that number of points in it.
     """
-    seen = np.asarray(other.pool.position, np.float64)
     log_weight = np.asarray(other.pool.log_weight, np.float64)
-    is_own = np.isfinite(np.asarray(own.pool.log_weight))
-    points = np.asarray(_inside(other, own), np.float64)[is_own]
-    weight = np.exp(log_weight - np.max(log_weight))
-    seen, weight = seen[weight > 0], weight[weight > 0]
-    num_nearest = max(NEAREST[0], round(NEAREST[1] * weight.size))
-    if weight.size <= num_nearest:
+    is_judged = np.isfinite(log_weight)
+    if of_pilot:
+        is_judged &= np.asarray(other.pool.source) == 0
+    points = np.concatenate(
+        [
+            np.asarray(_inside(other, one), np.float64)[np.isfinite(one.pool.log_weight)]
+            for one in own
+        ]
+    )
+    seen = np.asarray(other.pool.position, np.float64)[is_judged]
+    num_nearest = max(NEAREST[0], round(NEAREST[1] * len(seen)))
+    if len(seen) <= num_nearest:
         return 0.0
+    weight = np.exp(log_weight[is_judged] - np.max(log_weight[is_judged]))
     judged = seen[comb(weight, NUM_JUDGED)]
     num_near = []
     for some in np.split(judged, NUM_BLOCKS):
@@ -72,37 +80,94 @@ def _inside(own: Preparation, other: Preparation) -> Array:
     return to_standard(jnp.asarray(own.location), jnp.asarray(own.scale), x)
 
 
-def joined_pool(own: Preparation, other: Preparation) -> Preparation:
-    """Add the points of another pool to the own one; each pool has half the weight.
+def joined_pool(own: Preparation, others: list[Preparation]) -> Preparation:
+    """The points of several pools, in the coordinates of the first; each has the same weight.
 
-    Evaluations of the other pool are not added: they are counted where they were made.
+    The own pool stays whole, with the points that users know. The others have as many points
+    together, whatever their number, so that one program serves all replicates: points are left out
+    at equal steps. Evaluations of the other pools are not added: they are counted where they were
+    made.
     """
-    pool, extra = own.pool, other.pool
-    shares = [jax.nn.log_softmax(jnp.asarray(one.log_weight)) for one in (pool, extra)]
-    position = jnp.concatenate([jnp.asarray(pool.position), _inside(own, other)])
-    source = jnp.concatenate([jnp.asarray(pool.source), jnp.asarray(extra.source)])
-    joined = pool._replace(position=position, log_weight=jnp.concatenate(shares), source=source)
+    size = own.pool.position.shape[0]
+    parts = [(own.pool.position, _shares_of(own.pool.log_weight), own.pool.source)]
+    bounds = np.arange(len(others) + 1) * size // len(others)
+    for one, low, high in zip(others, bounds[:-1], bounds[1:], strict=True):
+        count = one.pool.position.shape[0]
+        chosen = np.arange(high - low) * count // (high - low)
+        weight = _shares_of(jnp.asarray(one.pool.log_weight)[chosen])
+        place = jnp.asarray(_inside(own, one))[chosen]
+        parts.append((place, weight, jnp.asarray(one.pool.source)[chosen]))
+    position, log_weight, source = (jnp.concatenate(leaves) for leaves in zip(*parts, strict=True))
+    joined = own.pool._replace(position=position, log_weight=log_weight, source=source)
     return own._replace(pool=jax.device_get(joined))
+
+
+def _shares_of(log_weight: Array) -> Array:
+    """Log weights that sum to one, or none where no point has weight."""
+    log_weight = jnp.asarray(log_weight)
+    shares = jax.nn.log_softmax(log_weight)
+    return jnp.where(jnp.any(jnp.isfinite(log_weight)), shares, -jnp.inf)
 
 
 def exchange_pools(prepares: list[Preparation]) -> tuple[list[Preparation], tuple[str, ...]]:
     """Add to each pool that misses regions the pool that has most of them.
 
-    Each replicate is compared with the next three (`NUM_COMPARED`).
+    Each replicate is compared with the next three (`NUM_COMPARED`). If pools agree, nothing is
+    exchanged and replicates stay independent.
 
     Args:
         prepares: preparations of all replicates.
 
     Returns:
-        Preparations, unchanged where nothing is missing, and a sentence for each changed one.
+        Preparations, and a sentence for each pool that missed something.
     """
     found, said = list(prepares), []
     for k, own in enumerate(prepares):
-        others = [(k + 1 + j) % len(prepares) for j in range(min(len(prepares) - 1, NUM_COMPARED))]
         missing, most = max(
-            ((missing_share(own, prepares[j]), j) for j in others), default=(0.0, k)
+            ((missing_share([own], prepares[j]), j) for j in _compared(k, len(prepares))),
+            default=(0.0, k),
         )
         if missing > MIN_MISSING_WEIGHT:
-            found[k] = joined_pool(own, prepares[most])
             said.append(f"replicate {k} lacked {missing:.0%} of what replicate {most} saw")
+            found[k] = joined_pool(own, [prepares[most]])
     return found, tuple(said)
+
+
+def seen_once(searches: list[list[Preparation]]) -> tuple[str, ...]:
+    """Name the newest searches of which a tenth or more was seen by no other search.
+
+    Args:
+        searches: rounds of searches, each with one of every replicate.
+
+    Returns:
+        A sentence for each of these searches. Without any, a further search would rarely see more.
+    """
+    said = []
+    *earlier, newest = searches
+    for k, one in enumerate(newest):
+        others = [found for some in earlier for found in some]
+        others += [newest[j] for j in _compared(k, len(newest))]
+        missing = missing_share(others, one, of_pilot=True) if others else 0.0
+        if missing > MIN_MISSING_WEIGHT:
+            said.append(f"replicate {k} saw {missing:.0%} that no other search had seen")
+    return tuple(said)
+
+
+def shared_pools(searches: list[list[Preparation]]) -> list[Preparation]:
+    """Give each replicate the points of all searches, its own first; see `joined_pool`.
+
+    What one search met is then in all pools, and a mixture that is fitted to them corrects the
+    proportions. Of many replicates each has the points of the next three.
+    """
+    found, num_replicates = [], len(searches[0])
+    for k, own in enumerate(searches[0]):
+        near = (k, *_compared(k, num_replicates))
+        others = [some[j] for some in searches for j in near if some[j] is not own]
+        found.append(joined_pool(own, others) if others else own)
+    return found
+
+
+def _compared(replicate: int, num_replicates: int) -> list[int]:
+    """The other replicates with which one is compared."""
+    count = min(num_replicates - 1, NUM_COMPARED)
+    return [(replicate + 1 + j) % num_replicates for j in range(count)]

@@ -1,4 +1,4 @@
-"""`forecast`: predict what a run will need, from one discarded ensemble."""
+"""`forecast`: predict what a run will need, from discarded draws."""
 
 from typing import Any
 
@@ -7,19 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..montecarlo.resampling import comb
-from ..montecarlo.weights import relative_weights, weight_ess
+from ..montecarlo.weights import relative_weights
 from ..planning.defaults import default_pilot
 from ..planning.defaults import plan as make_plan
-from ..planning.forecast import Forecast, Measurement, predicted
-from ..planning.restart_sizes import measured
-from ..planning.tolerance import check_tolerance
-from ..samplers.methods import duplicated_restart
+from ..planning.forecast import Forecast, predicted
+from ..planning.mixture_sizes import Sizes, measured
+from ..planning.tolerance import check_tolerance, spent_on
 from ..target.checks import as_count, checked_target, typed_key
 from ..target.flat import bind, dimension, ravel_ensemble
 from ..target.programs import compiled
 from ..types import Array, ArrayTree, LogDensityFn, PRNGKey
 from .checkpoint import nowhere
-from .run import bound_programs, check_prepared, prepare_key, trial_key
+from .run import FIT_KEY, bound_programs, check_prepared, prepare_key, trial_key
 
 NUM_POINTS = 64
 """Number of draws at which curvature is measured, and of segments between them."""
@@ -78,9 +77,9 @@ def forecast(
 ) -> Forecast:
     """Predict what a run of `sample` will need for a tolerance, without the run.
 
-    One pilot, one pool and one paired ensemble are made and discarded. They are those with which
-    ``sample(rng_key, ..., tolerance=...)`` would begin. The variances of their log weights are
-    extrapolated to the tolerance.
+    One pilot, one pool, one fit and one ensemble are made and discarded. They are like those of one
+    replicate with which ``sample(rng_key, ..., tolerance=...)`` would begin. The relative variance
+    of the weights is extrapolated to the tolerance.
 
     Their weighted draws also measure the constants of a theorem on the published algorithm, which
     gives sufficient sizes by ``theory_plan(found.tolerance, dim=found.dim,
@@ -95,7 +94,7 @@ def forecast(
         tolerance: total variation that the law of an unweighted draw may have from the target.
         num_samples: output draws of the run.
         known_positions: as in `sample`.
-        max_evals: cap on evaluations per output draw of the run.
+        max_evals: cap on all evaluations of the run.
         num_replicates: replicates of the run, as in `sample`.
 
     Returns:
@@ -126,20 +125,19 @@ def forecast(
         max_evals=max_evals,
         pilot=default_pilot(can_climb),
         has_gradient=can_climb,
-        has_tolerance=True,
     )
-    sizes = plan.sizes
-    assert sizes is not None
     # the keys are those of the first replicate of a run
     programs = bound_programs(logdensity_fn, position, data, known, mesh=None, store=nowhere)
     prepared = programs.prepare("", prepare_key(key, 0), plan.recipe)
     check_prepared(prepared)
-    method = duplicated_restart(sizes, 1, sizes.num_temperatures)
+    fit_key = jax.random.fold_in(prepare_key(key, 0), FIT_KEY)
+    method = plan.recipe.method
+    prepared = programs.fit("", fit_key, prepared, method)
     result = programs.ensembles([""], trial_key(key, 0, 0)[None], prepared, method)[0]
     log_weight = np.where(np.isnan(result.log_weight), -np.inf, result.log_weight)
     x, w = np.asarray(ravel_ensemble(result.position)), relative_weights(log_weight)
-    made, num_prepared = result.info.num_evals, int(max(prepared.pool.num_evals))
-    num_evals = num_prepared + max(int(np.sum(made.logdensity)), int(np.sum(made.gradient)))
+    num_prepared = int(max(prepared.pool.num_evals))
+    num_evals = num_prepared + spent_on(result)
     smoothness = convexity = float("nan")
     if can_climb and dim <= MAX_DIM:
         # in random order, so that segments lead from mode to mode
@@ -147,12 +145,10 @@ def forecast(
         found = np.asarray(curvatures(logdensity_fn, position, data, jnp.asarray(x[chosen])))
         smoothness, convexity = float(np.max(np.abs(found))), float(np.min(found))
         num_evals += NUM_POINTS * (NUM_FRACTIONS + 2 * dim)
-    num_pool, measurement = prepared.pool.position.shape[0], Measurement(*measured([log_weight]))
+    one = measured([log_weight], Sizes(1, 0), spent_on(result))
     ahead = predicted(
-        measurement,
-        sizes,
+        one,
         tolerance=tolerance,
-        num_pool=num_pool,
         num_prepared=num_prepared,
         num_replicates=plan.num_replicates,
         num_ensembles=plan.recipe.num_ensembles,
@@ -166,9 +162,8 @@ def forecast(
         *_moments(x, w),
         smoothness,
         convexity,
-        num_pool,
-        weight_ess(log_weight),
-        measurement,
+        prepared.pool.position.shape[0],
+        one,
         ahead,
         num_evals,
         plan,
@@ -176,12 +171,11 @@ def forecast(
 
 
 def _moments(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, float]:
-    """Estimate mean, standard deviation, second moment and its error from weighted pairs."""
+    """Estimate mean, standard deviation, second moment and its error from weighted draws."""
     x, share = x.astype(np.float64), w[:, None] / np.sum(w)
     location = np.sum(share * x, axis=0)
     scale = np.sqrt(np.sum(share * (x - location) ** 2, axis=0))
     squares = np.sum(x**2, axis=1)
     moment = float(np.sum(share[:, 0] * squares))
-    # pairs lie half an array apart; a pair shares its noisy point, so its errors are correlated
-    pairs = np.sum(np.reshape(share[:, 0] * (squares - moment), (2, -1)), axis=0)
-    return location, np.where(scale > 0, scale, 1.0), moment, float(np.sqrt(np.sum(pairs**2)))
+    error = float(np.sqrt(np.sum((share[:, 0] * (squares - moment)) ** 2)))
+    return location, np.where(scale > 0, scale, 1.0), moment, error

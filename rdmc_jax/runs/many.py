@@ -112,8 +112,8 @@ def sample_many(
     """Draw weighted samples of one posterior for each of many data sets of the same shape.
 
     All data sets share one program. Data set k is run with key ``fold_in(rng_key, k)``, for all
-    sizes of chunks. Unlike `sample`, it does not add temperatures for data sets that need them: see
-    `ManyDraws.check`. Gradients are taken if the density of any data set has one.
+    sizes of chunks. Unlike `sample`, it does not add candidates or temperatures for data sets that
+    need them: see `ManyDraws.check`. Gradients are taken if the density of any data set has one.
 
     Args:
         rng_key: ``jax.random.key(0)``.
@@ -122,7 +122,7 @@ def sample_many(
         data: PyTree with the data sets along the leading axis of all leaves.
         num_samples: draws of each data set; whole ensembles are run, and the rest is cut off.
         method: explicit composition, or None for the automatic choice.
-        max_evals: cap on evaluations per draw for the automatic choice.
+        max_evals: cap on all evaluations of one data set, for the automatic choice.
         chunk_size: data sets that run side by side: 1 by default on CPUs, 32 on accelerators.
 
     Returns:

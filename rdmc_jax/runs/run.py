@@ -24,15 +24,16 @@ from ..montecarlo.weights import (
     tv_bound,
     tv_limit,
 )
-from ..planning.defaults import more_temperatures
-from ..planning.tolerance import Ladder, RunFn, search_sizes
+from ..planning.defaults import most_evals, search_evals
+from ..planning.tolerance import Ladder, PrepareFn, RunFn, search_sizes, with_trials
 from ..samplers.core import EnsembleResult, Preparation, Recipe, ensemble, fit, prepare
+from ..samplers.methods import NUM_PARTICLES
 from ..target.flat import ravel_ensemble, to_standard
 from ..target.programs import compiled
 from ..types import ArrayTree, Evaluations, FittedStart, LogDensityFn, Method, PRNGKey
 from .checkpoint import Checkpoint, nowhere, open_checkpoint
 from .devices import collected, dealt, replicated, spread, vmapped_over
-from .exchange import exchange_pools
+from .exchange import exchange_pools, seen_once, shared_pools
 from .progress import reporter
 
 _prepare = compiled(prepare, ("pilot", "method"))
@@ -174,6 +175,8 @@ def _coverage(
 def assemble(
     parts: list[tuple[int, EnsembleResult]],
     prepares: list[Preparation],
+    used: list[Preparation],
+    again: list[Preparation],
     discarded: list[EnsembleResult],
     num_samples: int,
     plan: Plan,
@@ -200,8 +203,8 @@ def assemble(
     def total(counts: list[Any]) -> int:
         return int(sum(int(np.sum(np.asarray(c, np.int64))) for c in counts))
 
-    pools = [one.pool for one in prepares]
-    seen = _coverage(position, log_weight, labels, prepares) if weighted else None
+    pools = [one.pool for one in (*prepares, *again)]
+    seen = _coverage(position, log_weight, labels, used) if weighted else None
     spent = infos + [result.info for result in discarded]
     counts = [i.num_evals for i in spent] + [p.num_evals for p in pools]
     evals = Evaluations(
@@ -244,17 +247,20 @@ def assemble(
     )
 
 
-LadderFn = Callable[[list[Preparation], RunFn], Ladder]
-"""``(prepares, run) -> ladder``: sizes that grow for a tolerance."""
+LadderFn = Callable[[list[Preparation], RunFn, PrepareFn], Ladder]
+"""``(prepares, run, prepare) -> ladder``: sizes that grow for a tolerance."""
 
 
 class SizeSearch(NamedTuple):
-    """A tolerance, and the sizes that are tried for it on discarded ensembles."""
+    """Sizes that are tried on discarded ensembles, for a tolerance or without one."""
 
-    tolerance: float
+    tolerance: float | None  # None: what the ladder asks without one
     ladder: LadderFn
 
 
+FIT_KEY, LARGER_KEY, SEARCH_KEY = 100, 200, 300
+"""Numbers folded into the key of a replicate's pilot and pool for what follows them; large, as the
+keys of `jax.random.split` are those of small numbers."""
 DISCARDED = 2**32 - 1
 """Number folded into a replicate's key for its discarded ensembles."""
 
@@ -289,6 +295,22 @@ def trial_key(key: PRNGKey, replicate: int, number: int) -> PRNGKey:
     return jax.random.fold_in(jax.random.fold_in(replicate_key(key, replicate), DISCARDED), number)
 
 
+MOST_FURTHER_SEARCHES = 2
+"""Searches of each replicate beyond the first, as long as each sees what none has seen."""
+
+
+def most_further_searches(plan: Plan, prepared: Preparation) -> int:
+    """How many further searches of each replicate a plan allows, for its method and budget."""
+    if plan.sizes is None:
+        return 0
+    if plan.max_evals is None:
+        return MOST_FURTHER_SEARCHES
+    dim, num_samples = prepared.location.size, plan.num_replicates * plan.recipe.num_ensembles
+    least = most_evals(plan.sizes, dim, num_samples * NUM_PARTICLES, plan.num_replicates)
+    each = plan.num_replicates * search_evals(plan.sizes, dim)
+    return int(min(MOST_FURTHER_SEARCHES, (plan.max_evals - least) / each))
+
+
 def _chunks(num_ensembles: int, num_particles: int, chunk_size: int | None) -> int:
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1 particle, but got {chunk_size}.")
@@ -314,15 +336,16 @@ def run_plan(
 
     Given the method, the draws of ensemble e of replicate r depend only on its pool, of key
     ``fold_in(fold_in(key, r), 0)``, and on ``fold_in(fold_in(key, r), e + 1)``. So the first
-    ensembles stay the same when more are asked for. All pools are made before any draw, so that a
-    replicate whose pool misses regions can receive another one's pool (`exchange`). Ctrl-C returns
-    the ensembles that are finished. With a checkpoint every preparation and ensemble is looked up
-    there before it is run.
+    ensembles stay the same when more are asked for. All pools are made before any draw, so that
+    replicates can share their points (`exchange`). Ctrl-C returns the ensembles that are finished.
+    With a checkpoint every preparation and ensemble is looked up there before it is run.
     """
     begin = time.perf_counter()
     side = _chunks(plan.recipe.num_ensembles, plan.num_particles, chunk_size)
     parts: list[tuple[int, EnsembleResult]] = []
     prepares: list[Preparation] = []
+    used: list[Preparation] = []
+    again: list[Preparation] = []
     discarded: list[EnsembleResult] = []
     recipe = plan.recipe
     complete = True
@@ -332,7 +355,7 @@ def run_plan(
             "num_samples": num_samples,
             "num_replicates": plan.num_replicates,
             "known_positions": known,
-            "method": (recipe.pilot, recipe.method, plan.with_more_temperatures),
+            "method": (recipe.pilot, recipe.method),
             "max_evals": plan.max_evals,
             "tolerance": None if search is None else search.tolerance,
         }
@@ -349,35 +372,56 @@ def run_plan(
         name = f"replicate{replicate}-pilot{number}"
         return programs.ensembles([name], own, prepared, method)[0]
 
+    def search_again(replicate: int, number: int) -> Preparation:
+        own = jax.random.fold_in(prepare_key(key, replicate), SEARCH_KEY + number)
+        return programs.prepare(f"replicate{replicate}-search{number}", own, recipe)
+
+    def prepare_again(recipe: Recipe) -> list[Preparation]:
+        found = []
+        for replicate in range(plan.num_replicates):
+            own = jax.random.fold_in(prepare_key(key, replicate), LARGER_KEY)
+            found.append(programs.prepare(f"replicate{replicate}-larger", own, recipe))
+            check_prepared(found[-1])
+        again.extend(found)
+        return shared_pools([found])
+
     def results() -> Iterator[tuple[int, EnsembleResult]]:
         nonlocal plan
         for replicate in range(plan.num_replicates):
             prepare(replicate)
-        if recipe.method.pool is not None:
+        is_fitted = isinstance(recipe.method.start, FittedStart)
+        if is_fitted:
+            searches, most = [list(prepares)], most_further_searches(plan, prepares[0])
+            while (differing := seen_once(searches)) and len(searches) <= most:
+                number = len(searches)
+                searches.append([search_again(k, number) for k in range(len(prepares))])
+            prepares[:] = shared_pools(searches)
+            again.extend(one for further in searches[1:] for one in further)
+            plan = plan._replace(exchanged_pools=differing)
+            if len(searches) > 1:
+                said = f"searches differed, so each replicate has made {len(searches)}"
+                plan = plan._replace(reason=f"{plan.reason}; {said}")
+        elif recipe.method.pool is not None:
             prepares[:], exchanged = exchange_pools(prepares)
             plan = plan._replace(exchanged_pools=exchanged)
-        if isinstance(recipe.method.start, FittedStart):
+        if is_fitted:
             for replicate, prepared in enumerate(prepares):
-                own = jax.random.fold_in(prepare_key(key, replicate), 1)
+                own = jax.random.fold_in(prepare_key(key, replicate), FIT_KEY)
                 name = f"replicate{replicate}-fit"
                 prepares[replicate] = programs.fit(name, own, prepared, recipe.method)
-        used, method = prepares, recipe.method
+        used[:], method = prepares, recipe.method
         if search is not None:
-            cap = math.inf if plan.max_evals is None else plan.max_evals * num_samples
+            cap = math.inf if plan.max_evals is None else plan.max_evals
+            cap -= sum(int(max(one.pool.num_evals)) for one in again)
             found = search_sizes(
-                search.ladder(prepares, trial),
+                search.ladder(prepares, trial, prepare_again),
                 tolerance=search.tolerance,
                 max_total=cap,
                 tell=report.trial,
             )
-            used, method = found.prepares, found.method
+            used[:], method = found.prepares, found.method
             discarded.extend(found.discarded)
-            plan = plan._replace(accuracy=found.accuracy)
-        elif plan.with_more_temperatures:
-            keys = jax.random.fold_in(replicate_key(key, 0), DISCARDED)[None]
-            discarded.extend(programs.ensembles(["discarded"], keys, used[0], method))
-            method, measured = more_temperatures(plan, discarded[0])
-            plan = plan._replace(reason=f"{plan.reason}; {measured}")
+            plan = with_trials(plan, found, search.tolerance)
         plan = plan._replace(recipe=dataclasses.replace(recipe, method=method))
         for replicate, prepared in enumerate(used):
             for first in range(0, recipe.num_ensembles, side):
@@ -401,4 +445,4 @@ def run_plan(
                 raise
             complete = False
     seconds = time.perf_counter() - begin
-    return assemble(parts, prepares, discarded, num_samples, plan, complete, seconds)
+    return assemble(parts, prepares, used, again, discarded, num_samples, plan, complete, seconds)

@@ -1,7 +1,7 @@
 """Start, levels and finish: the parts of a method, and the methods that have a name."""
 
 from .finishes import annealed_finish, gaussian_finish, identity_finish
-from .methods import mixture_draws, published, restart
+from .methods import LargerPool, MixtureSizes, mixture_draws, published, restart
 from .mixture import candidates, mixture
 from .noised_pool import noised_pool, shrunk_covariance
 from .reweighting import reweighted
@@ -9,6 +9,8 @@ from .sampler import levels, rdmc
 from .starts import gaussian_start, langevin_start
 
 __all__ = [
+    "LargerPool",
+    "MixtureSizes",
     "annealed_finish",
     "candidates",
     "gaussian_finish",

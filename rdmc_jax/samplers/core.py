@@ -252,7 +252,7 @@ def core(
         prepare_key, logdensity_fn, position, data, None, pilot=recipe.pilot, method=method
     )
     if isinstance(method.start, FittedStart):
-        fit_key = jax.random.fold_in(prepare_key, 1)
+        fit_key = jax.random.fold_in(prepare_key, 100)  # not a key of a split
         prepared = fit(fit_key, logdensity_fn, position, data, prepared, method=method)
 
     def one(key: PRNGKey) -> EnsembleResult:

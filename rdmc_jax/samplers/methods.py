@@ -1,4 +1,4 @@
-"""Methods that have a name: the noised-pool restart that `sample` runs, and the published one."""
+"""Methods that have a name: mixture draws, which `sample` runs, restarts, and the published one."""
 
 import dataclasses
 import functools
@@ -12,38 +12,61 @@ from ..diffusion.estimators.chains import chains, plain_average
 from ..diffusion.grids import time_grid
 from ..diffusion.transitions import exponential
 from ..montecarlo.kernels import mala, random_walk, ula
-from ..pools.pilot import PilotFn, climbing_pilot
+from ..pools.pilot import PilotFn, climbing_pilot, gradient_free_pilot
 from ..pools.pool import broad_chains, known_points, union
 from ..pools.tempering import tempered_smc
-from ..types import Method, PoolGenerator, Start, record
+from ..types import Method, PoolGenerator, record
 from .finishes import annealed_finish, identity_finish
 from .mixture import candidates, mixture
 from .noised_pool import noised_pool, shrunk_covariance
 from .reweighting import reweighted
 from .sampler import levels, rdmc
-from .starts import duplicated, langevin_start
+from .starts import langevin_start
 
 NUM_PARTICLES = 1000
 """Particles of one ensemble: fewer share too little, and more draws come from more ensembles."""
 
 
 @record
-class RestartSizes:
-    """Sizes of one noised-pool restart, with a gradient or without.
+class LargerPool:
+    """Sizes of `restarted`, with a gradient or without.
+
+    Args:
+        num_chains: chains of its pilot.
+        num_chain_steps: their steps.
+        num_pool: points of each generator of the pool.
+        num_steps: of the broad chains; without gradients, of the random walks per temperature.
+        num_temperatures: of the pass that re-weights the pool, and of the restart, at least.
+    """
+
+    num_chains: int = 1024
+    num_chain_steps: int = 48
+    num_pool: int = 512
+    num_steps: int = 64
+    num_temperatures: int = 64
+
+
+@record
+class MixtureSizes:
+    """Sizes of `mixture_draws`, with a gradient or without.
 
     Args:
         pilot: the pilot that runs before it.
-        num_pool: points of each generator of the pool.
-        num_steps: of the broad chains; without gradients, of the random walks per temperature.
-        num_temperatures: of the annealed finish.
-        num_reweighted: particles of the pass that re-weights the pool; 0 for none.
+        num_pool: particles of tempered SMC.
+        num_steps: its steps per temperature.
+        max_rounds: its temperatures, at most.
+        num_components: Gaussians that each round of the fit adds.
+        num_drawn: draws that each round of the fit discards.
+        larger: what takes over where no mixture resembles the target.
     """
 
-    pilot: PilotFn
-    num_pool: int
-    num_steps: int
-    num_temperatures: int
-    num_reweighted: int
+    pilot: PilotFn = climbing_pilot()
+    num_pool: int = 256
+    num_steps: int = 2
+    max_rounds: int = 32
+    num_components: int = 100
+    num_drawn: int = 1000
+    larger: LargerPool = LargerPool()
 
     @property
     def has_gradient(self) -> bool:
@@ -51,104 +74,129 @@ class RestartSizes:
         return isinstance(self.pilot, climbing_pilot)
 
 
-def restart(
-    sizes: RestartSizes, *, num_temperatures: int | None = None, start: Start | None = None
-) -> Method:
-    """Noised-pool restart, the method that `sample` runs, written down.
-
-    A pool of the pilot's points, broad chains and tempered SMC is re-weighted by one discarded
-    restart. Particles start from it with as much noise as it supports, and annealed importance
-    sampling takes them to the target. Without gradients random walks take the place of Langevin
-    steps, and there are no broad chains.
-
-    Args:
-        sizes: see `RestartSizes`; the pilot is not part of the method.
-        num_temperatures: of the finish, if not those of the sizes.
-        start: `noised_pool` of 1,000 particles by default.
-    """
-    kernel, acceptance = (mala, 0.6) if sizes.has_gradient else (random_walk, 0.3)
-    finish = annealed_finish(
-        kernel,
-        num_temperatures=sizes.num_temperatures,
-        target_acceptance=acceptance,
-        reference=shrunk_covariance,
-    )
-    start = noised_pool(num_particles=NUM_PARTICLES) if start is None else start
-    longer = dataclasses.replace(
-        finish, num_temperatures=num_temperatures or sizes.num_temperatures
-    )
-    return rdmc(start, finish=longer, pool=restart_pool(sizes, finish))
-
-
-def restart_pool(sizes: RestartSizes, finish: annealed_finish) -> PoolGenerator:
-    """The pool of `restart`: points of unlike searches, re-weighted by one restart."""
-    pool: PoolGenerator
-    if sizes.has_gradient:
-        broad = broad_chains(num_chains=sizes.num_pool, num_steps=sizes.num_steps)
-        pool = union(known_points(), broad, tempered_smc(num_particles=sizes.num_pool))
-    else:
-        walks = tempered_smc(
-            random_walk,
-            num_particles=sizes.num_pool,
-            num_steps=sizes.num_steps,
-            target_acceptance=0.3,
-        )
-        pool = union(known_points(), walks)
-    if sizes.num_reweighted:
-        pool = reweighted(pool, finish, num_particles=sizes.num_reweighted)
-    return pool
-
-
-def pool_sources(sizes: RestartSizes) -> tuple[str, ...]:
-    """Names of the generators that the numbers in a pool's ``source`` stand for."""
-    if sizes.has_gradient:
-        return ("pilot and known points", "broad chains", "tempered SMC")
-    return ("pilot and known points", "tempered random walks")
-
-
-MEMBERS_AT_STOP = 25.0
-"""Effective number of members where a particle stops, per `NUM_PARTICLES` points of the pool."""
-
-
-def restart_from(sizes: RestartSizes, size: int, num_temperatures: int) -> Method:
-    """The restart from a pool of ``size`` ensembles.
-
-    Args:
-        sizes: of the first restart.
-        size: draws in the pool over `NUM_PARTICLES`, a power of two; 1 for the first pool.
-        num_temperatures: of the finish.
-    """
-    start = noised_pool(num_particles=NUM_PARTICLES, threshold=MEMBERS_AT_STOP * size)
-    return restart(sizes, num_temperatures=num_temperatures, start=start)
-
-
-def duplicated_restart(sizes: RestartSizes, size: int, num_temperatures: int) -> Method:
-    """`restart_from` with `duplicated` particles, for ensembles that are measured and discarded."""
-    half = noised_pool(num_particles=NUM_PARTICLES // 2, threshold=MEMBERS_AT_STOP * size)
-    return restart(sizes, num_temperatures=num_temperatures, start=duplicated(half))
+MEDIUM_SIZES = MixtureSizes()
+NUM_ROUNDS = 4
+"""Rounds of the fit: the pool's, two that refit, and one that measures the weights as well."""
 
 
 def mixture_draws(
-    *, num_candidates: int = 1, num_temperatures: int = 0, num_pool: int = 512
+    sizes: MixtureSizes = MEDIUM_SIZES, *, num_candidates: int = 1, num_temperatures: int = 0
 ) -> Method:
-    """Draws of a mixture of Gaussians that is fitted to the pool, at one evaluation each.
+    """Mixture draws, the method that `sample` runs, written down.
 
-    It is the cheapest method where a few hundred Gaussians resemble the target. Each draw needs no
-    gradient and no chain, and its weight is exact; see `mixture` and `candidates`. The tempering
-    that fills the pool takes gradients. It is not for thin, bent targets (bananas, funnels): there
-    the weights have a heavy tail (findings R103 and R104), and the default is better.
+    The pool has the pilot's points and those of tempered SMC. Rounds that are discarded fit a
+    mixture of local Gaussians to it, and draws of the mixture are weighted. Where few of them
+    would have weight, there are more candidates for each draw, or temperatures from the mixture to
+    the target. Without a gradient random walks take the place of Langevin steps.
 
     Args:
+        sizes: see `MixtureSizes`; the pilot is not part of the method.
         num_candidates: candidates for each draw; more of them make an unweighted draw better.
-        num_temperatures: of each candidate's annealing.
-        num_pool: points of tempered SMC in the pool, beside those of the pilot.
+        num_temperatures: of their annealing.
+
+    Not for thin, bent targets (bananas, funnels): there the weights have a heavy tail (findings
+    R103 and R104). The automatic choice then restarts from the noised pool.
 
     >>> print(mixture_draws(num_candidates=4).finish)
-    candidates(4)
+    candidates(4, target_acceptance=0.57)
     """
-    pool = union(known_points(), tempered_smc(num_particles=num_pool))
-    finish = candidates(num_candidates, num_temperatures=num_temperatures)
-    return rdmc(mixture(num_particles=NUM_PARTICLES), finish=finish, pool=pool)
+    kernel, acceptance = (mala, 0.57) if sizes.has_gradient else (random_walk, 0.3)
+    start = mixture(
+        num_particles=NUM_PARTICLES,
+        num_components=sizes.num_components,
+        num_rounds=NUM_ROUNDS,
+        num_drawn=sizes.num_drawn,
+    )
+    finish = candidates(
+        num_candidates,
+        num_temperatures=num_temperatures,
+        kernel=kernel,
+        target_acceptance=acceptance,
+    )
+    return rdmc(start, finish=finish, pool=_pool_of(sizes))
+
+
+def _pool_of(sizes: MixtureSizes) -> PoolGenerator:
+    kernel, acceptance = (mala, 0.57) if sizes.has_gradient else (random_walk, 0.3)
+    tempered = tempered_smc(
+        kernel,
+        num_particles=sizes.num_pool,
+        num_steps=sizes.num_steps,
+        target_acceptance=acceptance,
+        max_rounds=sizes.max_rounds,
+    )
+    return union(known_points(), tempered)
+
+
+def restarted(sizes: MixtureSizes, *, num_temperatures: int) -> Method:
+    """Restart from a larger pool, for targets that no mixture of `mixture_draws` resembles.
+
+    Long chains fill thin, bent regions, and a discarded restart re-weights the pool.
+
+    Args:
+        sizes: those of the mixture draws.
+        num_temperatures: of the finish.
+    """
+    larger = sizes.larger
+    kernel, acceptance = (mala, 0.6) if sizes.has_gradient else (random_walk, 0.3)
+    first = annealed_finish(
+        kernel,
+        num_temperatures=larger.num_temperatures,
+        target_acceptance=acceptance,
+        reference=shrunk_covariance,
+    )
+    pool: PoolGenerator
+    if sizes.has_gradient:
+        broad = broad_chains(num_chains=larger.num_pool, num_steps=larger.num_steps)
+        pool = union(known_points(), tempered_smc(num_particles=larger.num_pool), broad)
+    else:
+        walks = tempered_smc(
+            random_walk,
+            num_particles=larger.num_pool,
+            num_steps=larger.num_steps,
+            target_acceptance=acceptance,
+        )
+        pool = union(known_points(), walks)
+    pool = reweighted(pool, first, num_particles=min(larger.num_pool, NUM_REWEIGHTED))
+    finish = dataclasses.replace(first, num_temperatures=num_temperatures)
+    return rdmc(noised_pool(num_particles=NUM_PARTICLES), finish=finish, pool=pool)
+
+
+NUM_REWEIGHTED = 512
+"""Particles of the pass that re-weights a pool, at most."""
+
+
+def larger_pilot(sizes: MixtureSizes) -> PilotFn:
+    """The pilot with more and longer chains, for the pool of `restarted`."""
+    if isinstance(sizes.pilot, climbing_pilot):
+        return dataclasses.replace(
+            sizes.pilot,
+            num_chains=sizes.larger.num_chains,
+            num_steps=sizes.larger.num_chain_steps,
+        )
+    assert isinstance(sizes.pilot, gradient_free_pilot)
+    return dataclasses.replace(sizes.pilot, num_particles=sizes.larger.num_chains)
+
+
+POOL_SOURCES = ("pilot and known points", "tempered SMC", "broad chains")
+"""What the numbers in the ``source`` of the pool of `mixture_draws` stand for."""
+
+
+def restart(*, num_temperatures: int = 32, num_pool: int = 512, num_steps: int = 64) -> Method:
+    """Noised-pool restart: particles stop at noise of their own, and are annealed to the target.
+
+    Particles start from the pool with as much noise as it supports, and annealed importance
+    sampling takes each to the target from the Gaussian that resembles its denoising posterior.
+
+    Args:
+        num_temperatures: of the finish.
+        num_pool: points of each generator of the pool.
+        num_steps: of the broad chains.
+    """
+    finish = annealed_finish(num_temperatures=num_temperatures, reference=shrunk_covariance)
+    broad = broad_chains(num_chains=num_pool, num_steps=num_steps)
+    pool = union(known_points(), broad, tempered_smc(num_particles=num_pool))
+    return rdmc(noised_pool(num_particles=NUM_PARTICLES), finish=finish, pool=pool)
 
 
 Schedule = Callable[[jax.Array], jax.Array]

@@ -76,8 +76,10 @@ NUM_WIDE = 16
 WIDEST = 4
 """Octaves by which they are wider, at most."""
 WIDE_SHARE = 0.1
-"""Share of the draws of searching rounds that come from wide components. Reported draws come from
-those wide components only to which searching draws gave a share."""
+"""Share of the draws of searching rounds that come from wide components."""
+DEFENSIVE_SHARE = 0.1
+"""The same of the half of the reported draws whose shares are not fitted: weights in the tails,
+where few searching draws lie, are then bounded."""
 NUM_UPDATES = 10
 """Steps of expectation maximisation for the shares of the reported mixture."""
 
@@ -133,16 +135,17 @@ class mixture:
 
     Each round noises and denoises weighted points (first the pool, then all draws so far), adds the
     local Gaussians to the mixture, and evaluates draws of the mixture. All these draws are
-    discarded. Those of the last round measure the weights that reported draws will have.
+    discarded. Those of the last round, and as many more, measure the weights that reported draws
+    will have.
 
     Args:
         num_particles: size of the ensemble.
-        num_components: Gaussians that each round adds.
+        num_components: local Gaussians that each round adds, beside 16 wide ones.
         num_rounds: rounds, the one of the pool among them.
         num_drawn: draws of each round, with one evaluation each.
 
-    Not for targets that no few hundred Gaussians resemble, in many dimensions: the weights say so,
-    and temperatures of `candidates` or `noised_pool` with an `annealed_finish` take over.
+    Not for targets that no few hundred Gaussians resemble: the weights say so. `sample` then takes
+    temperatures of `candidates`, or `noised_pool` with an `annealed_finish`.
     """
 
     num_particles: int
@@ -166,7 +169,8 @@ class mixture:
             pool: weighted points.
 
         Returns:
-            `Fitted`, with ``num_rounds * num_drawn`` evaluations; its pool has the draws, too.
+            `Fitted`, with ``(num_rounds + 1) * num_drawn`` evaluations; its pool has the draws of
+            the rounds, too.
         """
         num_rounds, count = self.num_rounds, self.num_drawn
         num_each = self.num_components + NUM_WIDE
@@ -179,14 +183,16 @@ class mixture:
         is_wide = place >= self.num_components
         searching = jnp.where(
             is_wide, WIDE_SHARE / NUM_WIDE, (1 - WIDE_SHARE) / self.num_components
-        )
+        ).astype(dtype)
 
         def reported(mixture: Mixture, share: Array, x: Array, log_weight: Array) -> Array:
-            kept = jnp.where(is_wide, 0.0, share)
+            local, wide = jnp.where(is_wide, 0.0, share), jnp.where(is_wide, share, 0.0)
+            local, wide = local / jnp.sum(local), wide / jnp.sum(wide)
+            kept = (1 - DEFENSIVE_SHARE) * local + DEFENSIVE_SHARE * wide
             if num_rounds == 1:
-                return kept / jnp.sum(kept)
+                return kept
             found = _shares(mixture, share, x.reshape(-1, dim), log_weight.reshape(-1))
-            return 0.5 * found + 0.5 * kept / jnp.sum(kept)
+            return 0.5 * found + 0.5 * kept
 
         def one_round(carry: Any, step: Any) -> Any:
             mixture, x, logdensity, log_weight = carry
@@ -224,7 +230,7 @@ class mixture:
             x, logdensity = x.at[number].set(drawn), logdensity.at[number].set(values)
             # the law of all draws together: block b has taken part in rounds b, b + 1, …; the last
             # round has other shares, but its draws fit nothing, and reported weights have their own
-            taken = 1 / (1.0 + jnp.arange(num_rounds))
+            taken = 1 / (1 + jnp.arange(num_rounds, dtype=dtype))
             taken = jnp.where(jnp.arange(num_rounds) <= number, taken, 0.0)
             since = jnp.cumsum(taken[::-1])[::-1][block]
             union = mixture._replace(log_share=jnp.log(since * searching / (number + 1)))
@@ -232,23 +238,30 @@ class mixture:
             fresh = values - log_densities(mixture, drawn)
             return (mixture, x, logdensity, logdensity - log_law), fresh
 
-        steps = (jnp.arange(num_rounds), jax.random.split(rng_key, num_rounds))
+        round_key, choose_key, draw_key = jax.random.split(rng_key, 3)
+        steps = (jnp.arange(num_rounds), jax.random.split(round_key, num_rounds))
         carry = (first, jnp.zeros((num_rounds, count, dim), dtype), unseen, unseen)
         (mixture, x, logdensity, log_weight), fresh = jax.lax.scan(one_round, carry, steps)
-        evals = Evaluations(jnp.asarray(num_rounds * count, jnp.int32), jnp.zeros((), jnp.int32))
+        drawn = draws_of(draw_key, mixture, chosen_components(choose_key, mixture, count))
+        values = jax.vmap(logdensity_fn)(drawn)
+        fresh = jnp.concatenate([fresh[-1], values - log_densities(mixture, drawn)])
+        evals = Evaluations(
+            jnp.asarray((num_rounds + 1) * count, jnp.int32), jnp.zeros((), jnp.int32)
+        )
         bad = jnp.sum(~jnp.isfinite(logdensity), dtype=jnp.int32)
+        bad += jnp.sum(~jnp.isfinite(values), dtype=jnp.int32)
         old = jax.nn.log_softmax(pool.log_weight) + jnp.log(KEPT)
-        drawn = jax.nn.log_softmax(_truncated(log_weight.reshape(-1))) + jnp.log1p(-KEPT)
+        new = jax.nn.log_softmax(_truncated(log_weight.reshape(-1))) + jnp.log1p(-KEPT)
         no_source = jnp.full((num_rounds * count,), NO_SOURCE, pool.source.dtype)
         made = pool._replace(
             position=jnp.concatenate([pool.position, x.reshape(-1, dim)]),
-            log_weight=jnp.concatenate([old, drawn]),
+            log_weight=jnp.concatenate([old, new]),
             num_evals=evals,
             num_nonfinite=bad,
             source=jnp.concatenate([pool.source, no_source]),
             mixture=mixture,
         )
-        return Fitted(made, jnp.where(jnp.isnan(fresh[-1]), -jnp.inf, fresh[-1]))
+        return Fitted(made, jnp.where(jnp.isnan(fresh), -jnp.inf, fresh))
 
     def sample(
         self,
@@ -306,7 +319,7 @@ def _shares(mixture: Mixture, share: Array, x: Array, log_weight: Array) -> Arra
 
 def _truncated(log_weight: Array) -> Array:
     """Log weights, cut at √n times their mean: a heavier one would be like a mode."""
-    num_drawn = jnp.sum(log_weight > -jnp.inf)
+    num_drawn = jnp.sum(log_weight > -jnp.inf, dtype=log_weight.dtype)
     mean = jax.nn.logsumexp(log_weight) - jnp.log(num_drawn)
     cut = jnp.minimum(log_weight, mean + 0.5 * jnp.log(num_drawn))
     return jnp.where(jnp.isfinite(mean), cut, jnp.zeros_like(cut))

@@ -5,16 +5,12 @@ measures how coarse the noise may be at which particles stop.
 """
 
 from dataclasses import KW_ONLY
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ..diffusion.kde import log_kernel
 from ..diffusion.processes import variance_exploding
-from ..montecarlo.weights import log_mean_exp
-from ..pools.pool import fixed_pool
 from ..types import Array, Finish, LogDensityFn, Pool, PoolGenerator, PRNGKey, record
 from .noised_pool import noised_pool
 
@@ -126,41 +122,3 @@ class reweighted:
             ),
             largest_useful_noise=largest_useful_noise(drawn.time, weight),
         )
-
-
-def pool_from_draws(
-    old: Pool, position: np.ndarray, log_weight: np.ndarray, num_particles: int
-) -> Pool:
-    """Join weighted draws and the old pool, which gets the share of one ensemble among them.
-
-    The old pool stays because draws with too little mass somewhere would make weights with heavy
-    tails there: what they overlooked stays possible. Weights are truncated at √n times the mean.
-
-    Args:
-        old: first pool of the replicate.
-        position: draws in the pool's coordinates, shape (num_draws, dim).
-        log_weight: of the draws, from any ensembles whose mean weight is Z, shape (num_draws,).
-        num_particles: of one ensemble.
-
-    Returns:
-        A `Pool` of num_draws points more; the old one if no draw has weight.
-    """
-    log_weight = np.where(np.isnan(log_weight), -np.inf, np.asarray(log_weight, np.float64))
-    if not np.any(np.isfinite(log_weight)):
-        return old
-    count = log_weight.size
-    relative = log_weight - log_mean_exp(log_weight)
-    with np.errstate(divide="ignore"):
-        drawn = np.minimum(relative, 0.5 * np.log(count))
-        drawn = drawn - log_mean_exp(drawn) - np.log(count)
-        share = min(num_particles / count, 0.5)
-        kept = np.asarray(jax.nn.log_softmax(jnp.asarray(old.log_weight)), np.float64)
-        weights: Any = np.concatenate([drawn + np.log1p(-share), kept + np.log(share)])
-    points = np.concatenate([position, np.asarray(old.position)])
-    dtype = np.asarray(old.position).dtype
-    pool = fixed_pool(jnp.asarray(points, dtype), jnp.asarray(weights, dtype))
-    source = np.concatenate([np.full(count, NO_SOURCE), np.asarray(old.source)])
-    return pool._replace(
-        source=jnp.asarray(source, jnp.int32),
-        largest_useful_noise=jnp.asarray(old.largest_useful_noise),
-    )

@@ -282,7 +282,7 @@ class rdmc:
     `functools.partial` among the parts is equal to itself only: create it once and reuse it.
 
     Args:
-        start: `gaussian_start`, `langevin_start` or `noised_pool`.
+        start: `gaussian_start`, `langevin_start`, `noised_pool` or `mixture`.
         levels: see `levels`; None behind a start whose particles have levels of their own.
         finish: `annealed_finish`, `gaussian_finish` or `identity_finish`.
         pool: generator of the points that `noised_pool` starts from, made once for all ensembles

@@ -16,7 +16,6 @@ from ..types import (
     Pool,
     PRNGKey,
     Process,
-    Start,
     StartDraws,
     record,
 )
@@ -126,43 +125,3 @@ class langevin_start:
 def _check_particles(num_particles: int) -> None:
     if num_particles < 1:
         raise ValueError(f"num_particles must be at least 1, but got {num_particles}.")
-
-
-@record
-class duplicated:
-    """Each particle of a start twice, so that pairs show the noise of the finish alone.
-
-    Particle i and particle ``i + num_particles/2`` are at the same point. Both weights are as
-    unbiased as those of the start, so pairs are as good for pools as other draws.
-
-    Args:
-        start: start with half of the particles.
-    """
-
-    start: Start
-
-    @property
-    def num_particles(self) -> int:
-        """Twice the number of the start."""
-        return 2 * self.start.num_particles
-
-    @property
-    def has_own_levels(self) -> bool:
-        """As in the start."""
-        return self.start.has_own_levels
-
-    def sample(
-        self,
-        rng_key: PRNGKey,
-        logdensity_fn: LogDensityFn,
-        process: Process,
-        time: float,
-        known: Pool,
-    ) -> StartDraws:
-        """Draw half of the particles, and repeat them."""
-        drawn = self.start.sample(rng_key, logdensity_fn, process, time, known)
-
-        def twice(leaf: Array) -> Array:
-            return leaf if jnp.ndim(leaf) == 0 else jnp.concatenate([leaf, leaf])
-
-        return jax.tree.map(twice, drawn)

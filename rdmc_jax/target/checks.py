@@ -196,7 +196,7 @@ def _slopes(
     gradient = jax.grad(flat.logdensity_fn)
 
     def one(x: Array, v: Array) -> tuple[Array, Array, Array]:
-        # the pilot's Newton steps differentiate twice
+        # the pilot measures curvature where its climbs end
         product = jax.grad(lambda y: jnp.vdot(gradient(y), v))(x)
         return flat.logdensity_fn(x), jnp.max(jnp.abs(gradient(x))), jnp.sum(product)
 

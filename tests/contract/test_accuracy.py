@@ -118,7 +118,7 @@ def test_a_tolerance_without_gradient_and_with_names():
 
 def test_the_summary_says_what_was_measured_and_chosen(mixture_draws):
     for d in mixture_draws:
-        assert "weight ESS" in d.summary() and "discarded ensemble" in d.plan.reason
+        assert "Pareto k" in d.summary() and "discarded draws had" in d.plan.reason
         assert d.coverage is not None and d.coverage.seen_by_one_source < 0.05
         assert d.ess > 0.5 * d.num_samples
 

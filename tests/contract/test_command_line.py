@@ -22,7 +22,7 @@ def file(tmp_path):
 
 def test_a_density_of_ones_own_is_sampled_and_written(file, tmp_path, capsys):
     folder = tmp_path / "out"
-    options = ["--dim", "2", "--num-samples", "1500", "--max-evals", "60", "--seed", "3"]
+    options = ["--dim", "2", "--num-samples", "1500", "--max-evals", "4e4", "--seed", "3"]
     assert main([f"{file}:shifted", *options, "--output", str(folder)]) == 0
     said = capsys.readouterr().out
     assert "log Z" in said and "shifted_draws.npz" in said

@@ -95,7 +95,7 @@ def test_double_precision_end_to_end():
 
 
 def test_reverse_mode_says_where_it_cannot_go():
-    """The default's pilot and restart loop until done: no program can run that backwards."""
+    """The default's pilot and pool loop until done: no program can run that backwards."""
     plan = rj.plan(dim=1)
     with pytest.raises(ValueError, match="Reverse-mode differentiation does not work"):
         jax.eval_shape(

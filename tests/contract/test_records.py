@@ -47,6 +47,8 @@ def test_unequal_compositions_differ():
             rj.estimators.importance(), num_particles=4, num_steps=2, step_size=0.1
         ),
         lambda: rj.samplers.noised_pool(num_particles=12),
+        lambda: rj.samplers.mixture(num_particles=12, num_rounds=2),
+        lambda: rj.samplers.candidates(2, num_temperatures=4),
         lambda: rj.diffusion.time_grid(4, horizon=2.0),
     ],
 )

@@ -1,6 +1,7 @@
 """Bad input: the error says what came, where, and what to do."""
 
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import pytest
 from targets import CHEAP_METHOD, ORIGIN, cheap, default, density, target
 
 import rdmc_jax as rj
+from rdmc_jax.planning.defaults import DEFAULT_SIZES, most_evals
 
 pytestmark = pytest.mark.one_program
 
@@ -142,8 +144,15 @@ def test_replicates_out_of_range(num):
 
 @pytest.mark.parametrize("max_evals", [3, 0, -1.0])
 def test_budget_too_small(max_evals):
-    text = refuse(ValueError, f"max_evals={max_evals}", "too few", "about", max_evals=max_evals)
-    assert "Raise max_evals" in text
+    words = (f"max_evals={max_evals}", "too few", "Raise max_evals", "num_replicates=1")
+    text = refuse(ValueError, *words, max_evals=max_evals)
+    # what it names is enough, and one less is not
+    for replicates, name in ((2, "may need"), (1, "needs")):
+        least = int(re.search(rf"{name} ([\d,]+)", text)[1].replace(",", ""))
+        options = {"dim": 2, "num_samples": 100, "num_replicates": replicates}
+        assert rj.plan(max_evals=least, **options).is_limited
+        with pytest.raises(ValueError, match="too few"):
+            rj.plan(max_evals=least - 1, **options)
 
 
 def test_budget_for_a_method_that_has_its_own():
@@ -152,15 +161,17 @@ def test_budget_for_a_method_that_has_its_own():
 
 def test_budget_lowers_the_rung_and_says_so():
     full = rj.plan(dim=6, num_samples=2000)
-    half = rj.plan(dim=6, num_samples=2000, max_evals=100)
-    assert "dimension 6" in full.reason and "max_evals=100" in half.reason
+    half = rj.plan(dim=6, num_samples=2000, max_evals=50_000)
+    assert "dimension 6" in full.reason and "max_evals=50000" in half.reason
     assert full.recipe.method != half.recipe.method
 
 
 def test_budget_that_few_draws_exceed_is_refused():
     # an ensemble is run whole, however few of its draws are kept
-    refuse(ValueError, "max_evals=100", "too few", "10 draws", num_samples=10, max_evals=100)
-    assert rj.plan(dim=1, num_samples=2000, max_evals=100).max_evals == 100
+    least = most_evals(DEFAULT_SIZES[0], 2, 2000, 2)
+    assert rj.plan(dim=2, num_samples=2000, max_evals=least).max_evals == least
+    words = (f"max_evals={least - 1}", "too few", "10 draws")
+    refuse(ValueError, *words, num_samples=10, max_evals=least - 1)
 
 
 @pytest.mark.parametrize("size", [0, -64])

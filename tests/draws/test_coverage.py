@@ -29,7 +29,7 @@ def test_generators_that_saw_everything():
     assert found.seen_by_one_source == 0.0
 
 
-def test_draws_of_a_restart_vouch_for_nobody():
+def test_points_of_no_generator_vouch_for_nobody():
     position, right = clusters(0.1, num=200)
     source = np.where(right, 0, np.arange(200) % 3)
     draws, _ = clusters(0.4, num=400)

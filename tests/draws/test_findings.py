@@ -11,6 +11,8 @@ import rdmc_jax as rj
 from rdmc_jax.draws.coverage import Coverage
 from rdmc_jax.draws.plan import Accuracy
 from rdmc_jax.montecarlo.weights import log_mean_exp
+from rdmc_jax.planning.mixture_sizes import MixtureLadder
+from rdmc_jax.planning.tolerance import OVER_BUDGET
 
 pytestmark = pytest.mark.one_program
 
@@ -28,7 +30,7 @@ def with_weights(draws, log_weight):
 
 
 def over_budget(d):
-    return dataclasses.replace(d, plan=d.plan._replace(max_evals=d.evals_per_sample - 1))
+    return dataclasses.replace(d, plan=d.plan._replace(max_evals=d.total_evals - 1))
 
 
 def interrupted(d):
@@ -62,7 +64,7 @@ def collapsed(d):
 
 def nonfinite(d):
     # one in twenty of the evaluations that made the draws
-    info = d.info._replace(num_nonfinite=np.asarray(d.info.num_evals.gradient) // 20)
+    info = d.info._replace(num_nonfinite=np.asarray(d.info.num_evals.logdensity) // 20)
     return dataclasses.replace(d, info=info)
 
 
@@ -75,7 +77,7 @@ def alone(d):
 
 
 def seen_by_one(d):
-    return dataclasses.replace(d, coverage=Coverage(np.array([0.0, 0.3, 0.35]), 0.3))
+    return dataclasses.replace(d, coverage=Coverage(np.array([0.0, 0.35]), 0.3))
 
 
 def elsewhere(d):
@@ -94,7 +96,7 @@ def broken(d):
 
 
 def asked(d, requested, predicted):
-    accuracy = Accuracy(requested, predicted, (), 0, "met by the pilot")
+    accuracy = Accuracy(requested, predicted, (), 0, "met by the last trial")
     return dataclasses.replace(d, plan=d.plan._replace(accuracy=accuracy), tv_limit=0.2)
 
 
@@ -121,7 +123,7 @@ CASES = [
     ("R107", nonfinite, ["5 %", "zero density"]),
     ("R108", coarse, ["3.0e+06", "jax_enable_x64"]),
     ("R109", alone, ["one replicate", "num_replicates=2"]),
-    ("R110", over_budget, ["evaluations per draw", "max_evals=", "ask for more draws"]),
+    ("R110", over_budget, ["evaluations were spent", "max_evals=", "Lower max_evals"]),
     ("R111", seen_by_one, ["30%", "only one", "tempered SMC 35%", "known_positions"]),
     ("R113", broken, ["3 of 2000", "nan"]),
     ("R114", not_met, ["0.200", "0.1 was asked", "Raise num_samples"]),
@@ -138,20 +140,20 @@ def test_the_remedy_is_one_that_helps(gaussian_draws):
         (found,) = dataclasses.replace(draws, plan=draws.plan._replace(**changes)).findings()
         return found.message
 
-    plan = rj.plan(dim=6, num_samples=2000, max_evals=100)  # lowered to fit
+    plan = rj.plan(dim=6, num_samples=2000, max_evals=5e4)  # lowered to fit
     assert plan.is_limited and not rj.plan(dim=6, num_samples=2000, max_evals=1e9).is_limited
-    assert "Raise max_evals=500." in remedy(max_evals=500.0, is_limited=True)
+    assert "Raise max_evals=5e+06." in remedy(max_evals=5e6, is_limited=True)
     # all that there is fits: raising it would change nothing
-    assert "max_evals" not in remedy(max_evals=500.0)
+    assert "max_evals" not in remedy(max_evals=5e6)
     assert "more temperatures or inner samples" in remedy(pool_sources=())
 
-    met = Accuracy(0.5, 0.4, (), 0, "met by the pilot")
-    ended = Accuracy(0.5, 0.6, (), 0, "the largest pool and temperatures are not enough")
-    capped = ended._replace(stopped="the next size would exceed max_evals")
+    met = Accuracy(0.5, 0.4, (), 0, "met by the last trial")
+    ended = Accuracy(0.5, 0.6, (), 0, MixtureLadder.exhausted)
+    capped = ended._replace(stopped=OVER_BUDGET)
     draws = dataclasses.replace(draws, tv_limit=0.45)
     assert "smaller tolerance" in remedy(accuracy=met)
     assert "more draws" in remedy(accuracy=ended)
-    assert "Raise max_evals=500." in remedy(accuracy=capped, max_evals=500.0)
+    assert "Raise max_evals=5e+06." in remedy(accuracy=capped, max_evals=5e6)
 
 
 @pytest.mark.parametrize(("code", "provoke", "words"), CASES, ids=[case[0] for case in CASES])
@@ -197,7 +199,7 @@ def test_what_the_pilot_alone_met_is_shown_but_no_finding(gaussian_draws):
 
 
 def test_few_resampled_draws_have_not_cost_more(gaussian_draws):
-    asked = gaussian_draws.plan._replace(max_evals=gaussian_draws.evals_per_sample + 1)
+    asked = gaussian_draws.plan._replace(max_evals=gaussian_draws.total_evals + 1)
     draws = dataclasses.replace(gaussian_draws, plan=asked)
     assert draws.findings() == draws.resample(jax.random.key(0), 10).findings() == []
 
@@ -226,9 +228,9 @@ def test_a_tolerance_that_was_not_met_names_what_would_help(gaussian_draws):
         return found.message
 
     # the bound itself is too high, and nothing can grow: more draws would not lower it
-    assert "Raise" not in message("the largest pool is not enough", 0.15)
-    assert "Raise num_samples, or" in message("the largest pool is not enough", 0.08)
-    assert "Raise max_evals or num_samples" in message("the next would exceed max_evals", 0.15)
+    assert "Raise" not in message(MixtureLadder.exhausted, 0.15)
+    assert "Raise num_samples, or" in message(MixtureLadder.exhausted, 0.08)
+    assert "Raise max_evals or num_samples" in message(OVER_BUDGET, 0.15)
 
 
 def test_the_budget_of_a_method_of_ones_own_names_its_sizes(gaussian_draws):

@@ -1,54 +1,91 @@
-"""The measured effective sample size decides how many temperatures there are."""
+"""Sizes of the automatic method, by dimension and by what they may cost."""
 
-import numpy as np
 import pytest
-from scipy.stats import norm
 
 import rdmc_jax as rj
-from rdmc_jax.montecarlo.weights import weight_ess
-from rdmc_jax.planning.defaults import DEFAULT_SIZES, more_temperatures, predicted_evals
-from rdmc_jax.samplers.core import EnsembleResult
+from rdmc_jax.planning.defaults import (
+    DEFAULT_SIZES,
+    GRADIENT_FREE_SIZES,
+    choose_sizes,
+    larger_search_evals,
+    most_evals,
+    search_evals,
+)
+from rdmc_jax.samplers import mixture_draws
+from rdmc_jax.samplers.methods import larger_pilot
 
 PLAN = rj.plan(dim=3, num_samples=2000)
-NUM = 20_000
 
 
-def discarded(variance):
-    """Normal log weights: ESS/N is exp(-variance)."""
-    comb = (np.arange(NUM) + 0.5) / NUM
-    return EnsembleResult(None, np.sqrt(variance) * norm.ppf(comb), None)
+@pytest.mark.parametrize("has_gradient", [True, False])
+def test_more_dimensions_have_more_points_and_no_less_cost(has_gradient):
+    plans = [rj.plan(dim=dim, has_gradient=has_gradient) for dim in (1, 2, 4, 8, 16, 50)]
+    choices = DEFAULT_SIZES if has_gradient else GRADIENT_FREE_SIZES
+    numbers = [choices.index(plan.sizes) for plan in plans]
+    # the smallest is for budgets only
+    assert numbers == sorted(numbers) and set(numbers) == set(range(1, len(choices)))
+    for plan in plans:
+        assert plan.recipe.method == mixture_draws(plan.sizes)
+        assert plan.recipe.pilot == plan.sizes.pilot and plan.sizes.has_gradient == has_gradient
+        assert not plan.is_limited and plan.trials == ()
+    costs = [search_evals(sizes, 5) for sizes in choices]
+    assert costs == sorted(set(costs))
 
 
-@pytest.mark.parametrize(("share", "factor"), [(0.9, 1), (0.55, 1), (0.4, 2), (0.2, 4), (0.03, 8)])
-def test_as_many_temperatures_as_the_share_needs(share, factor):
-    trial = discarded(-np.log(share))
-    assert abs(weight_ess(trial.log_weight) / NUM - share) < 0.02
-    method, reason = more_temperatures(PLAN, trial)
-    expected = (PLAN.recipe.method, *PLAN.with_more_temperatures)[(1, 2, 4, 8).index(factor)]
-    assert method == expected
-    assert f"weight ESS {weight_ess(trial.log_weight) / NUM:.2f}" in reason
-    assert ("times as many temperatures" in reason) == (factor > 1)
+def test_the_cost_of_a_run_counts_its_parts():
+    sizes = GRADIENT_FREE_SIZES[0]
+    # a first look and 40 temperatures of the pilot, the pool, and five rounds of draws of the fit
+    pilot, fit = sizes.pilot, 5 * sizes.num_drawn
+    pool = sizes.num_pool * (1 + sizes.num_steps * sizes.max_rounds)
+    search = pilot.num_particles * (1 + 40 * pilot.num_steps) + pool + fit
+    assert search_evals(sizes, 7) == search
+    # whole ensembles: 1,001 draws of a replicate need two
+    assert most_evals(sizes, 7, 2000, 2) == 2 * (search + 1000)
+    assert most_evals(sizes, 7, 2002, 2) == 2 * (search + 2000)
+    with_gradient = DEFAULT_SIZES[0]
+    pilot = max(with_gradient.pilot.evaluations(7))
+    one = with_gradient
+    pool = one.num_pool * (1 + one.num_steps * one.max_rounds)
+    assert search_evals(one, 7) == pilot + pool + 5 * one.num_drawn
 
 
-def test_weights_of_nothing_ask_for_the_most():
-    method, _ = more_temperatures(PLAN, EnsembleResult(None, np.full(NUM, -np.inf), None))
-    assert method == PLAN.with_more_temperatures[-1]
+@pytest.mark.parametrize("has_gradient", [True, False])
+def test_a_budget_buys_the_largest_sizes_that_fit_it(has_gradient):
+    choices = DEFAULT_SIZES if has_gradient else GRADIENT_FREE_SIZES
+    costs = [most_evals(sizes, 40, 2000, 2) for sizes in choices]
+    for k, cost in enumerate(costs):
+        sizes, reason = choose_sizes(40, 2000, 2, cost, has_gradient)
+        assert sizes == choices[k]
+        assert ("max_evals=" in reason) == (k < len(costs) - 1)
+        if k:
+            assert choose_sizes(40, 2000, 2, cost - 1, has_gradient)[0] == choices[k - 1]
+    with pytest.raises(ValueError, match=f"{costs[0]:,}. Raise max_evals to that"):
+        choose_sizes(40, 2000, 2, costs[0] - 1, has_gradient)
+    # in fewer dimensions a large budget changes nothing
+    assert choose_sizes(1, 2000, 2, 1e9, has_gradient)[0] == choices[1]
 
 
-def test_max_evals_limits_what_may_be_chosen():
-    cost = predicted_evals(DEFAULT_SIZES[2], 3, 2000, 2, 2)
-    plan = rj.plan(dim=3, num_samples=2000, max_evals=cost + 1)
-    assert (
-        plan.recipe.method == PLAN.recipe.method
-        and plan.with_more_temperatures == PLAN.with_more_temperatures[:1]
-    )
-    method, _ = more_temperatures(plan, discarded(5.0))
-    assert method == PLAN.with_more_temperatures[0]
+def test_a_plan_says_what_it_is_limited_by():
+    cost = most_evals(DEFAULT_SIZES[0], 3, 2000, 2)
+    limited = rj.plan(dim=3, num_samples=2000, max_evals=cost)
+    assert limited.is_limited and limited.is_capped and limited.max_evals == cost
+    assert limited.sizes == DEFAULT_SIZES[0] and f"max_evals={cost:g}" in limited.reason
+    assert not PLAN.is_limited and "dimension 3" in PLAN.reason
 
 
 def test_a_method_of_the_callers_is_left_alone():
     plan = rj.plan(dim=3, method=PLAN.recipe.method)
-    assert (
-        plan.with_more_temperatures == ()
-        and more_temperatures(plan, discarded(5.0))[0] == PLAN.recipe.method
-    )
+    assert plan.sizes is None and plan.recipe.method == PLAN.recipe.method
+    assert plan.trials == () and not plan.is_limited and plan.pool_sources == ()
+
+
+def test_the_cost_of_a_larger_pool_counts_its_parts():
+    sizes = DEFAULT_SIZES[1]
+    pilot = max(larger_pilot(sizes).evaluations(2))
+    broad, tempered = 256 * (32 + 1), 256 * (1 + 4 * 100)
+    # 16 temperatures, of as many particles as the pool and 64 that find the step, and a look
+    assert larger_search_evals(sizes, 2) == pilot + broad + tempered + 17 * (256 + 64) + 256
+    walks = GRADIENT_FREE_SIZES[1]
+    pilot = 1024 * (1 + 40 * walks.pilot.num_steps)
+    tempered = 1024 * (1 + 8 * 100)
+    assert larger_search_evals(walks, 2) == pilot + tempered + 129 * (512 + 64) + 512

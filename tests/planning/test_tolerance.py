@@ -7,13 +7,15 @@ import re
 import jax
 import numpy as np
 import pytest
-from targets import GMM4, GMM4_DATA, ORIGIN, default, density
+from targets import GMM4, GMM4_DATA, ORIGIN, TOLERANCE, default, density
 
 import rdmc_jax as rj
+from rdmc_jax.planning.defaults import DEFAULT_SIZES, most_evals, search_evals
+from rdmc_jax.planning.mixture_sizes import Sizes, ensemble_evals
 
 pytestmark = pytest.mark.one_program
 
-TOLERANCE = 0.1
+BUDGET = most_evals(DEFAULT_SIZES[1], 2, 2000, 2) + 10_000
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +36,13 @@ def test_the_certificate_is_met_by_draws_that_decided_nothing(met):
     assert record.requested == TOLERANCE and record.predicted <= TOLERANCE
     assert met.tv_bound < met.tv_limit <= TOLERANCE
     assert met.findings() == []
-    assert "0.1" in met.summary() and "tolerance" in met.summary()
+    assert f"{TOLERANCE:g}" in met.summary() and "tolerance" in met.summary()
 
 
-def test_the_default_alone_would_not_have_met_it(met):
-    first = met.plan.accuracy.trials[0]
-    assert first.tv_limit > TOLERANCE and len(met.plan.accuracy.trials) > 1
+def test_one_candidate_alone_would_not_have_met_it(met):
+    first, *rest = met.plan.accuracy.trials
+    assert first[:2] == (1, 0) and first.evals == 0 and first.tv_limit > TOLERANCE
+    assert rest and met.plan.trials == met.plan.accuracy.trials
 
 
 def test_the_law_of_the_unweighted_draws_is_within_the_certificate(met):
@@ -56,16 +59,20 @@ def test_the_law_of_the_unweighted_draws_is_within_the_certificate(met):
 
 def test_all_evaluations_are_counted(met):
     spent = sum(one.evals for one in met.plan.accuracy.trials)
-    total = max(met.num_evals)
-    assert spent < total
-    # the rest are pilots, pools and the reported ensembles
-    made = max(int(np.sum(met.info.num_evals.gradient)), int(np.sum(met.info.num_evals.logdensity)))
-    assert total > spent + made
+    record = met.plan.accuracy
+    sizes = Sizes(*record.trials[record.chosen][:2])
+    # two replicates of one ensemble, as large as those of the trial
+    made = int(np.sum(met.info.num_evals.logdensity))
+    assert made == record.trials[record.chosen].evals == 2 * ensemble_evals(sizes)
+    # the rest are pilots, pools and fits
+    search = met.total_evals - spent - made
+    assert 0 < search <= 2 * search_evals(met.plan.sizes, 2)
+    assert met.total_evals == record.spent
 
 
 def test_a_tolerance_that_the_budget_cannot_meet_is_reported():
-    d = default(2000, seed=1, data=GMM4_DATA, tolerance=0.01, max_evals=150)
-    assert d.evals_per_sample <= 150 and d.tv_limit > 0.01
+    d = default(2000, seed=1, data=GMM4_DATA, tolerance=0.003, max_evals=BUDGET)
+    assert d.total_evals <= BUDGET and d.tv_limit > 0.003
     codes = [code for code, _ in d.findings()]
     assert "R114" in codes
     assert "max_evals" in d.plan.accuracy.stopped
@@ -85,12 +92,13 @@ def test_progress_has_a_line_for_each_trial(shown):
 
 
 def test_a_plan_foresees_what_the_run_then_needed(met):
-    found = rj.forecast(jax.random.key(1), density, ORIGIN, data=GMM4_DATA, num_samples=2000)
+    options = {"data": GMM4_DATA, "num_samples": 2000, "tolerance": TOLERANCE}
+    found = rj.forecast(jax.random.key(1), density, ORIGIN, **options)
     ahead = found.predicted
     record = met.plan.accuracy
     used = record.trials[record.chosen]
     # one ensemble is half of what the first trial is judged by
     assert ahead.is_met
-    assert 0.25 <= ahead.num_pool / used.num_pool <= 4
-    assert 0.25 <= ahead.num_temperatures / used.num_temperatures <= 4
+    assert 0.25 <= ahead.num_candidates / used.num_candidates <= 4
+    assert ahead.num_temperatures == used.num_temperatures == 0
     assert 0.4 < ahead.evals_per_sample / met.evals_per_sample < 2.5

@@ -103,18 +103,23 @@ def test_interrupted_and_completed_later(whole, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["1/2", "2/2"])
-def test_the_decision_about_the_budget_is_kept(text, tmp_path, monkeypatch):
-    # four modes, so that the discarded ensemble says something; two replicates of one ensemble
-    from targets import GMM4_DATA
+def test_the_fit_and_the_decision_about_sizes_are_kept(text, tmp_path, monkeypatch):
+    # a tolerance that asks for candidates; two replicates of one ensemble
+    from targets import GMM4_DATA, TOLERANCE
 
-    never_stopped = default(data=GMM4_DATA)
+    asked = {"data": GMM4_DATA, "seed": 1, "tolerance": TOLERANCE}
+    never_stopped = default(**asked)
     monkeypatch.setattr(sys, "stderr", Interrupted(text))
-    default(data=GMM4_DATA, progress=True, checkpoint=tmp_path)
+    default(**asked, progress=True, checkpoint=tmp_path)
     monkeypatch.undo()
-    assert (tmp_path / "discarded.npz").exists()
-    resumed = default(data=GMM4_DATA, checkpoint=tmp_path)
+    for part in ("fit", "pilot1"):
+        assert all((tmp_path / f"replicate{k}-{part}.npz").exists() for k in (0, 1))
+    before = files(tmp_path)
+    resumed = default(**asked, checkpoint=tmp_path)
     same(resumed, never_stopped)
-    assert resumed.plan == never_stopped.plan and "discarded ensemble" in resumed.plan.reason
+    assert resumed.plan == never_stopped.plan and len(resumed.plan.trials) > 1
+    after = files(tmp_path)
+    assert all(after[name] == content for name, content in before.items())
 
 
 def test_chunks_of_another_size_find_what_is_finished(whole, copy):

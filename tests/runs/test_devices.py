@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType
-from on_devices import AXES, DATA, POOLED, density, draws_of, mesh_of, restart_draws_of
+from on_devices import AXES, DATA, METHODS, POOLED, density, draws_of, known_draws_of, mesh_of
 
 import rdmc_jax as rj
 from rdmc_jax.runs.devices import (
@@ -87,12 +87,13 @@ def test_four_devices_give_the_draws_of_one(alone, four):
     check_equal(four, alone)
 
 
-def test_a_restart_on_four_devices_gives_the_draws_of_one(four):
-    alone = restart_draws_of()
+@pytest.mark.parametrize("name", METHODS)
+def test_a_pool_s_draws_on_four_devices_are_those_of_one(four, name):
+    alone = known_draws_of(name)
     # ∫ of both modes: 0.4 · 2π · 0.5 + 0.6 · 2π · 0.5
     assert abs(alone.log_normalizer - np.log(np.pi)) < 4 * alone.log_normalizer_error
     for axis in AXES:
-        check_equal(f"{four}.{axis}.npz", alone)
+        check_equal(f"{four}.{axis}.{name}.npz", alone)
 
 
 def test_two_processes_give_the_draws_of_one(alone, tmp_path):

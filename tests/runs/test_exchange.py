@@ -9,7 +9,13 @@ from targets import pool_of
 from rdmc_jax.draws.plan import Plan
 from rdmc_jax.pools.pilot import Pilot
 from rdmc_jax.pools.pool import known_points
-from rdmc_jax.runs.exchange import exchange_pools, joined_pool, missing_share
+from rdmc_jax.runs.exchange import (
+    exchange_pools,
+    joined_pool,
+    missing_share,
+    seen_once,
+    shared_pools,
+)
 from rdmc_jax.runs.run import run_plan
 from rdmc_jax.samplers.core import Preparation, Recipe
 from rdmc_jax.samplers.finishes import annealed_finish
@@ -40,7 +46,7 @@ def narrow(count, dim=5):
 def test_pools_of_one_law_lack_nothing(dim):
     first = prepared_of(np.concatenate([wide(1000, dim), narrow(500, dim)]), 3.0, 2.0)
     second = prepared_of(np.concatenate([wide(700, dim), narrow(900, dim)]), -1.0, 0.5)
-    assert missing_share(first, second) == missing_share(second, first) == 0.0
+    assert missing_share([first], second) == missing_share([second], first) == 0.0
     same, said = exchange_pools([first, second])
     assert same[0] is first and same[1] is second and said == ()
 
@@ -49,17 +55,18 @@ def test_pools_of_one_law_lack_nothing(dim):
 def test_a_missed_mode_is_given_by_the_replicate_that_saw_it(num_seen):
     blind = prepared_of(np.concatenate([wide(1500), narrow(num_seen)]), 3.0, 2.0)
     seeing = prepared_of(np.concatenate([wide(800), narrow(800)]), -1.0, 0.5)
-    assert missing_share(seeing, blind) == 0.0
+    assert missing_share([seeing], blind) == 0.0
     # the ball around a member at the rim of the narrow mode may reach into the wide one
-    assert 0.45 < missing_share(blind, seeing) <= 0.51
+    assert 0.45 < missing_share([blind], seeing) <= 0.51
     (first, second), said = exchange_pools([blind, seeing])
     assert second is seeing and len(said) == 1
     assert "replicate 0 lacked" in said[0] and "what replicate 1 saw" in said[0]
     own, count = np.asarray(blind.pool.position), 1500 + num_seen
     np.testing.assert_array_equal(first.pool.position[:count], own)
-    # the other pool's points are the same places in the user's coordinates
+    # as many of the other pool's points, at equal steps, in the same places of the user's space
+    other = np.asarray(seeing.pool.position)[np.arange(count) * 1600 // count]
     np.testing.assert_allclose(
-        first.pool.position[count:] * 2.0 + 3.0, seeing.pool.position * 0.5 - 1.0, atol=1e-5
+        first.pool.position[count:] * 2.0 + 3.0, other * 0.5 - 1.0, atol=1e-5
     )
 
 
@@ -68,10 +75,21 @@ def test_each_pool_has_half_the_weight_and_evaluations_stay_where_they_were_made
     first, second = prepared_of(wide(300)), prepared_of(narrow(200))
     first = first._replace(pool=pool_of(first.pool.position, 4.0 * np.ones(300)))
     first = first._replace(pool=first.pool._replace(num_evals=spent))
-    joined = joined_pool(first, second).pool
+    joined = joined_pool(first, [second]).pool
     weight = np.exp(joined.log_weight)
     np.testing.assert_allclose([weight[:300].sum(), weight[300:].sum()], [1.0, 1.0], rtol=1e-5)
     assert joined.num_evals == spent
+    # several others: fewer points of each, so that one program serves all
+    joined = joined_pool(first, [second, second, second]).pool
+    assert joined.position.shape == (600, 5)
+    np.testing.assert_array_equal(joined.position[:300], first.pool.position)
+    weight = np.exp(joined.log_weight)
+    parts = [weight[:300], *weight[300:].reshape(3, 100)]
+    np.testing.assert_allclose([one.sum() for one in parts], 1.0, rtol=1e-5)
+    # one that saw nothing takes no weight from the others
+    nothing = second._replace(pool=second.pool._replace(log_weight=np.full(200, -np.inf)))
+    log_weight = joined_pool(first, [nothing]).pool.log_weight
+    assert np.all(np.isneginf(log_weight[300:])) and np.all(np.isfinite(log_weight[:300]))
 
 
 def test_of_many_replicates_each_is_compared_with_the_next_three_only():
@@ -82,11 +100,45 @@ def test_of_many_replicates_each_is_compared_with_the_next_three_only():
     assert helped == [True, False, False, False, True, True] and len(said) == 3
 
 
+def test_what_only_one_search_saw_is_told_until_another_one_sees_it():
+    blind = [prepared_of(wide(900), 3.0, 2.0) for _ in range(2)]
+    seeing = [prepared_of(np.concatenate([wide(500), narrow(500)])) for _ in range(3)]
+    assert seen_once([blind]) == seen_once([seeing]) == seen_once([blind[:1]]) == ()
+    said = seen_once([[blind[0], seeing[0]]])
+    assert len(said) == 1 and "replicate 1 saw" in said[0] and "no other search" in said[0]
+    # a further round sees it again: nothing of the newest searches is new
+    assert seen_once([[blind[0], seeing[0]], [seeing[1], seeing[2]]]) == ()
+    assert len(seen_once([blind, [blind[0], seeing[0]]])) == 1
+    # of two replicates that see it, neither is alone
+    assert seen_once([[seeing[0], seeing[1], blind[0]]]) == ()
+
+
+def test_points_of_tempering_are_not_judged_between_searches():
+    seeing = prepared_of(np.concatenate([wide(500), narrow(500)]))
+    source = np.repeat([0, 1], 500)
+    seeing = seeing._replace(pool=seeing.pool._replace(source=source))
+    blind = prepared_of(wide(900))
+    assert missing_share([blind], seeing) > 0.4
+    assert missing_share([blind], seeing, of_pilot=True) == 0.0
+
+
+def test_all_searches_are_in_all_pools():
+    first, second, third, fourth = (prepared_of(wide(100) + 100 * k, k, 1.0) for k in range(4))
+    pools = shared_pools([[first, second], [third, fourth]])
+    for k, one in enumerate(pools):
+        near = np.round(np.asarray(one.pool.position)[:, 0] + k, -2)
+        assert one.pool.position.shape == (200, 5) and near[0] == 100 * k
+        counts = dict(zip(*np.unique(near, return_counts=True), strict=True))
+        assert counts.pop(100 * k) == 100 and sorted(counts.values()) == [33, 33, 34]
+    # a replicate that is alone keeps its own
+    assert shared_pools([[first]]) == [first]
+
+
 def test_points_without_weight_are_not_seen():
     seeing = prepared_of(np.concatenate([wide(500), narrow(500)]))
     without = np.where(np.arange(1000) < 500, 0.0, -np.inf)
     blind = seeing._replace(pool=pool_of(seeing.pool.position, without))
-    assert missing_share(blind, seeing) > 0.4 and missing_share(seeing, blind) == 0.0
+    assert missing_share([blind], seeing) > 0.4 and missing_share([seeing], blind) == 0.0
 
 
 def pilot_of_one_side(rng_key, logdensity_fn, position, known):

@@ -53,8 +53,7 @@ def test_a_gaussians_theory_is_that_of_its_constants(gaussian):
 
 def test_a_tolerance_that_is_met_already_needs_no_more(gaussian):
     ahead = gaussian.predicted
-    assert ahead.is_met and ahead.num_temperatures == gaussian.plan.sizes.num_temperatures
-    assert ahead.num_pool == gaussian.num_pool
+    assert ahead.is_met and (ahead.num_candidates, ahead.num_temperatures) == (1, 0)
     assert ahead.tv_limit == gaussian.measured.tv_limit < 0.3
     # the curvature is no part of a run: 64 segments and 128 Hessians
     assert ahead.evals_per_sample > (gaussian.num_evals - 64 * (65 + 4)) / 2000
@@ -71,14 +70,22 @@ def test_a_mixture_is_seen_to_be_not_concave(mixture):
 
 
 def test_a_budget_that_cannot_meet_the_tolerance_is_foreseen():
-    found = foresee(GMM4_DATA, tolerance=0.01, max_evals=150)
+    found = foresee(GMM4_DATA, tolerance=0.01, max_evals=200_000)
     assert not found.predicted.is_met and "more than asked for" in found.summary()
-    assert found.predicted.evals_per_sample <= 150
+    assert found.predicted.evals_per_sample <= 100
 
 
 def test_the_summary_says_what_is_needed_and_measured(mixture):
     text = mixture.summary()
-    for word in ("total variation 0.1, 2,000 draws", "temperatures", "L = ", "E‖x‖²", "TV limit"):
+    for word in (
+        "total variation 0.1, 2,000 draws",
+        "candidates",
+        "temperatures",
+        "Pareto k",
+        "L = ",
+        "E‖x‖²",
+        "TV limit",
+    ):
         assert word in text
     assert mixture.plan.reason in text
 
@@ -87,7 +94,7 @@ def test_a_density_without_gradient_has_no_curvature_but_a_prediction():
     def stepped(x):
         return jnp.round(-2 * jnp.sum(x**2)) / 4
 
-    found = rj.forecast(jax.random.key(0), stepped, jnp.zeros(1), num_samples=2000, max_evals=120)
+    found = rj.forecast(jax.random.key(0), stepped, jnp.zeros(1), num_samples=2000, max_evals=1e5)
     assert np.isnan(found.smoothness) and "not measured" in found.summary()
     theory = theory_plan(0.1, dim=1, smoothness=found.smoothness, second_moment=1.0)
     assert np.isfinite(theory.horizon) and theory.num_levels == 0

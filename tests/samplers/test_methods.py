@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from targets import GMM4, GMM4_DATA, default
 
 import rdmc_jax as rj
 
@@ -110,22 +109,3 @@ def test_schedules_of_steps_change_the_cost_by_what_they_say(scheduled):
 def test_default_settings_are_stable(scheduled):
     variance = np.mean(np.square(scheduled.position))
     assert abs(variance / 4 - 1) < 0.15 + 4 * np.sqrt(2 / 256)
-
-
-def test_a_mixture_draw_costs_one_evaluation():
-    method = rj.samplers.mixture_draws()
-    few, more = (
-        default(num, data=GMM4_DATA, method=method, num_replicates=2) for num in (2000, 4000)
-    )
-    assert more.num_evals.logdensity - few.num_evals.logdensity == 2000
-    assert more.num_evals.gradient == few.num_evals.gradient
-    assert more.ess > 0.7 * 4000 and not more.findings()
-    assert 0 < more.log_normalizer_error < 0.02
-    assert abs(more.log_normalizer) < 4 * more.log_normalizer_error
-    # the first draws stay when more are asked for
-    np.testing.assert_array_equal(more.position[:1000], few.position[:1000])
-    modes = np.asarray(jax.vmap(GMM4.mode_fn)(more.position))
-    for k, weight in enumerate(GMM4.mode_weights):
-        share, error = more.expectation(lambda x, k=k: GMM4.mode_fn(x) == k)
-        assert abs(share - weight) < 4 * error, (k, share, error)
-    assert set(modes) == set(range(4))

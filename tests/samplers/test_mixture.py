@@ -143,7 +143,7 @@ def fitted():
 
 
 def test_a_fit_costs_what_it_draws_and_keeps_the_pool(fitted):
-    assert fitted.pool.num_evals == (3 * 2000, 0) and fitted.pool.num_nonfinite == 0
+    assert fitted.pool.num_evals == (4 * 2000, 0) and fitted.pool.num_nonfinite == 0
     old, made = fixed_pool(), fitted.pool
     num = old.position.shape[0]
     np.testing.assert_array_equal(made.position[:num], old.position)
@@ -151,7 +151,7 @@ def test_a_fit_costs_what_it_draws_and_keeps_the_pool(fitted):
     np.testing.assert_array_equal(made.source[num:], -1)
     share = np.exp(np.asarray(made.log_weight, float))
     np.testing.assert_allclose([share[:num].sum(), share[num:].sum()], [0.25, 0.75], atol=1e-3)
-    assert fitted.fresh_log_weight.shape == (2000,)
+    assert fitted.fresh_log_weight.shape == (2 * 2000,)
 
 
 def test_the_fitted_mixture_is_near_the_target_and_no_component_is_dropped(fitted):
@@ -173,9 +173,12 @@ def test_fresh_weights_are_those_of_draws_of_the_final_mixture(fitted):
     weight = np.exp(np.asarray(drawn.log_weight, float)) / Z
     for power in (1, 2):
         gap = np.mean(fresh**power) - np.mean(weight**power)
-        error = np.hypot(np.std(fresh**power) / np.sqrt(2000), np.std(weight**power) / np.sqrt(NUM))
+        error = np.hypot(np.std(fresh**power) / np.sqrt(4000), np.std(weight**power) / np.sqrt(NUM))
         assert abs(gap) < 4 * error
-    share = weight_ess(np.log(fresh)) / 2000, weight_ess(np.log(weight)) / NUM
+    share = (
+        weight_ess(np.asarray(fitted.fresh_log_weight, float)) / 4000,
+        weight_ess(np.asarray(drawn.log_weight, float)) / NUM,
+    )
     assert abs(share[0] / share[1] - 1) < 0.1
 
 
@@ -243,7 +246,7 @@ def test_no_density_at_all_leaves_numbers():
 
     small = mixture(num_particles=8, num_components=4, num_rounds=2, num_drawn=8)
     found = jax.jit(lambda key: small.fit(key, nowhere, fixed_pool()))(jax.random.key(0))
-    assert np.all(np.isneginf(found.fresh_log_weight)) and found.pool.num_nonfinite == 16
+    assert np.all(np.isneginf(found.fresh_log_weight)) and found.pool.num_nonfinite == 24
     made = found.pool.mixture
     assert np.all(np.isfinite(made.mean)) and np.all(np.isfinite(made.factor))
     assert np.all(np.isfinite(log_densities(made, fixed_pool().position)))
@@ -262,7 +265,7 @@ def test_densities_without_gradient_are_drawn_from():
     _, found, info = run_compiled(method, stepped, jnp.zeros(2), jax.random.key(0))
     assert int(jnp.sum(info.num_evals.gradient)) == 0
     # the fit, and two candidates of four steps, with the copies that find the step
-    assert int(jnp.sum(info.num_evals.logdensity)) == 2 * 200 + 2 * 5 * (500 + 64)
+    assert int(jnp.sum(info.num_evals.logdensity)) == 3 * 200 + 2 * 5 * (500 + 64)
     weight = np.exp(np.asarray(found.log_weight, float)) / Z
     assert abs(weight.mean() - 1) < 4 * weight.std() / np.sqrt(500) + 0.02  # steps of an eighth
 

@@ -175,23 +175,6 @@ def test_weights_of_the_pool_need_no_normalization():
     np.testing.assert_allclose(other.log_density, one.log_density, atol=1e-2)
 
 
-def test_a_pool_that_knows_better_lets_particles_stop_at_coarser_noise():
-    rng = np.random.default_rng(3)
-    near, far = rng.normal(size=(400, 2)), 6 * rng.normal(size=(40, 2))
-    pool = pool_of(jnp.asarray(np.concatenate([near, far]), jnp.float32))
-    start = rj.samplers.noised_pool(num_particles=400)
-
-    @jax.jit
-    def largest_noise(coarse):
-        known = pool._replace(largest_useful_noise=coarse)
-        args = (jax.random.key(1), TARGET.logdensity, rj.diffusion.variance_exploding(), 0.0, known)
-        return jnp.max(start.sample(*args).time)
-
-    default, wide = float(largest_noise(jnp.asarray(0.0))), float(largest_noise(jnp.asarray(4.0)))
-    assert default <= LARGEST_NOISE[0] < wide <= 4.0
-    assert float(largest_noise(jnp.asarray(1.0))) == default
-
-
 def test_a_start_without_levels_of_its_own_needs_levels():
     with pytest.raises(ValueError, match="gaussian_start needs levels"):
         rj.rdmc(rj.samplers.gaussian_start(num_particles=4), finish=rj.samplers.gaussian_finish())
