@@ -201,6 +201,10 @@ def _coverage(draws: "Draws") -> list[Finding]:
     seen = draws.coverage
     if seen is None or seen.seen_by_one_source <= ONE_SOURCE_SHARE:
         return []
+    plan = draws.plan
+    has_several = plan.sizes is not None and plan.num_replicates > 1
+    if has_several and seen.missed_by_source[0] <= ONE_SOURCE_SHARE:
+        return []  # the pilots of several searches found it, and R116 tells where these differ
     # a method of the user's own has no names for them
     names = draws.plan.pool_sources or [
         f"generator {k + 1}" for k in range(len(seen.missed_by_source))

@@ -77,7 +77,7 @@ def alone(d):
 
 
 def seen_by_one(d):
-    return dataclasses.replace(d, coverage=Coverage(np.array([0.0, 0.35]), 0.3))
+    return dataclasses.replace(d, coverage=Coverage(np.array([0.35, 0.0]), 0.3))
 
 
 def elsewhere(d):
@@ -124,7 +124,7 @@ CASES = [
     ("R108", coarse, ["3.0e+06", "jax_enable_x64"]),
     ("R109", alone, ["one replicate", "num_replicates=2"]),
     ("R110", over_budget, ["evaluations were spent", "max_evals=", "Lower max_evals"]),
-    ("R111", seen_by_one, ["30%", "only one", "tempered SMC 35%", "known_positions"]),
+    ("R111", seen_by_one, ["30%", "only one", "pilot and known points 35%", "known_positions"]),
     ("R113", broken, ["3 of 2000", "nan"]),
     ("R114", not_met, ["0.200", "0.1 was asked", "Raise num_samples"]),
     ("R115", small_pilot, ["pilot too small", "0.100", "replicates"]),
@@ -252,3 +252,11 @@ def test_a_replicate_without_weight_disagrees(gaussian_draws):
 def test_several_findings_come_together(gaussian_draws):
     draws = interrupted(alone(nonfinite(gaussian_draws)))
     assert sorted(one.code for one in draws.findings()) == ["R101", "R107", "R109"]
+
+
+def test_what_the_pilots_of_several_searches_found_is_not_seen_by_one(gaussian_draws):
+    few_points_of_tempering = Coverage(np.array([0.0, 0.35]), 0.3)
+    d = dataclasses.replace(gaussian_draws, coverage=few_points_of_tempering)
+    assert "R111" not in [code for code, _ in d.findings()]
+    single = d.plan._replace(num_replicates=1)
+    assert "R111" in [code for code, _ in dataclasses.replace(d, plan=single).findings()]
