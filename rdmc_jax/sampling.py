@@ -153,7 +153,9 @@ def _ladder(plan: Plan, method: Method | None, dim: int) -> LadderFn:
     """Choose what grows: the composition given, or the mixture draws of the plan."""
     num_ensembles = plan.recipe.num_ensembles
     if method is not None:
-        return functools.partial(LevelLadder, method=method, num_ensembles=num_ensembles)
+        return lambda prepares, run, _: LevelLadder(
+            prepares, run, method=method, num_ensembles=num_ensembles
+        )
     assert plan.sizes is not None
     return functools.partial(
         MixtureLadder,

@@ -29,7 +29,7 @@ from ..samplers.core import EnsembleResult, Preparation
 from ..samplers.finishes import annealed_finish
 from ..samplers.sampler import levels, rdmc
 from ..types import Estimator, Method, Process
-from .tolerance import MARGIN, ErrorTerm, PrepareFn, RunFn, cheapest_factors, growth, spent_on
+from .tolerance import MARGIN, ErrorTerm, RunFn, cheapest_factors, growth, spent_on
 
 WIDENED = 0.5
 """Distance in log-SNR by which both ends of the grid move out when its levels double."""
@@ -319,7 +319,6 @@ class LevelLadder:
     Args:
         prepares: preparations of the replicates.
         run: runs one ensemble.
-        prepare: not needed: levels begin from the first preparations.
         method: the user's composition, with the sizes of the first trial.
         num_ensembles: ensembles of each replicate in the reported run.
     """
@@ -327,19 +326,12 @@ class LevelLadder:
     exhausted = f"{MAX_GROWTH} times the evaluations of the first trial are not enough"
 
     def __init__(
-        self,
-        prepares: list[Preparation],
-        run: RunFn,
-        prepare: PrepareFn,
-        *,
-        method: Method,
-        num_ensembles: int,
+        self, prepares: list[Preparation], run: RunFn, *, method: Method, num_ensembles: int
     ) -> None:
         self.prepares, self._run = list(prepares), run
         self._method, self._num_ensembles = method, num_ensembles
         self._tried: Tried = []
         self.discarded: list[EnsembleResult] = []
-        self.prepared_again: list[Preparation] = []
 
     @property
     def first(self) -> LevelSizes:

@@ -13,12 +13,13 @@ from ..planning.defaults import plan as make_plan
 from ..planning.forecast import Forecast, predicted
 from ..planning.mixture_sizes import Sizes, measured
 from ..planning.tolerance import check_tolerance, spent_on
+from ..samplers.core import FIT_KEY
 from ..target.checks import as_count, checked_target, typed_key
 from ..target.flat import bind, dimension, ravel_ensemble
 from ..target.programs import compiled
 from ..types import Array, ArrayTree, LogDensityFn, PRNGKey
 from .checkpoint import nowhere
-from .run import FIT_KEY, bound_programs, check_prepared, prepare_key, trial_key
+from .run import bound_programs, check_prepared, prepare_key, trial_key
 
 NUM_POINTS = 64
 """Number of draws at which curvature is measured, and of segments between them."""

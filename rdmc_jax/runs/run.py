@@ -26,7 +26,15 @@ from ..montecarlo.weights import (
 )
 from ..planning.defaults import most_evals, search_evals
 from ..planning.tolerance import Ladder, PrepareFn, RunFn, search_sizes, with_trials
-from ..samplers.core import EnsembleResult, Preparation, Recipe, ensemble, fit, prepare
+from ..samplers.core import (
+    FIT_KEY,
+    EnsembleResult,
+    Preparation,
+    Recipe,
+    ensemble,
+    fit,
+    prepare,
+)
 from ..samplers.methods import NUM_PARTICLES
 from ..target.flat import ravel_ensemble, to_standard
 from ..target.programs import compiled
@@ -258,9 +266,9 @@ class SizeSearch(NamedTuple):
     ladder: LadderFn
 
 
-FIT_KEY, LARGER_KEY, SEARCH_KEY = 100, 200, 300
-"""Numbers folded into the key of a replicate's pilot and pool for what follows them; large, as the
-keys of `jax.random.split` are those of small numbers."""
+LARGER_KEY, SEARCH_KEY = 200, 300
+"""Numbers folded into the key of a replicate's pilot and pool for larger and further ones, like
+`core.FIT_KEY`."""
 DISCARDED = 2**32 - 1
 """Number folded into a replicate's key for its discarded ensembles."""
 

@@ -20,6 +20,10 @@ from ..types import (
 )
 from .sampler import StepInfo
 
+FIT_KEY = 100
+"""Number folded into the key of a pilot and pool for the fit; large, as the keys of
+`jax.random.split` are those of small numbers."""
+
 
 @record
 class Recipe:
@@ -252,7 +256,7 @@ def core(
         prepare_key, logdensity_fn, position, data, None, pilot=recipe.pilot, method=method
     )
     if isinstance(method.start, FittedStart):
-        fit_key = jax.random.fold_in(prepare_key, 100)  # not a key of a split
+        fit_key = jax.random.fold_in(prepare_key, FIT_KEY)
         prepared = fit(fit_key, logdensity_fn, position, data, prepared, method=method)
 
     def one(key: PRNGKey) -> EnsembleResult:
