@@ -8,6 +8,8 @@ The limit is 0.3 seconds beyond jax.
 ``first_call``: seconds of the first `sample` in a process, which compiles, and what JAX's own cache
 saves. For every problem two processes share one compilation cache (``JAX_COMPILATION_CACHE_DIR``),
 which is empty for the first; each process samples twice.
+A third process compiles with JAX's own options in place of the library's
+(`rdmc_jax.target.programs`), without a cache.
 
 Seconds depend on the machine and on what else runs there.
 
@@ -44,13 +46,17 @@ optional = [name for name in {OPTIONAL} if name in sys.modules]
 print(json.dumps({{"jax": middle - start, "rdmc_jax": end - middle, "optional": optional}}))
 """
 CHOSEN = ("gmm4", "galaxy_equal", "two_modes_64")
-COLUMNS = ("problem", "import", "first", "first, cached", "second")
+COLUMNS = ("problem", "import", "first", "first, JAX's options", "first, cached", "second")
+KEYS = ("import", "first", "first_plain", "first_cached", "second")
 CALLS = """
 import json, sys, time
 begin = time.perf_counter()
 import jax, jax.numpy
 import rdmc_jax
 seconds = {"import": time.perf_counter() - begin}
+from rdmc_jax.target import programs
+if sys.argv[2:] == ["plain"]:
+    programs.compiler_options = lambda: None
 from benchmarks.harness.cases import PROBLEMS
 problem = PROBLEMS[sys.argv[1]]()
 for seed, name in enumerate(("first", "second")):
@@ -100,12 +106,14 @@ def calls(name):
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         }
         empty, filled = once(CALLS, name, **cache), once(CALLS, name, **cache)
+    plain = once(CALLS, name, "plain")
     record = {"problem": name, "import": filled["import"], "first": empty["first"]}
-    return {**record, "first_cached": filled["first"], "second": filled["second"]}
+    record |= {"first_plain": plain["first"], "first_cached": filled["first"]}
+    return {**record, "second": filled["second"]}
 
 
 def cells(record):
-    seconds = (record[key] for key in ("import", "first", "first_cached", "second"))
+    seconds = (record[key] for key in KEYS)
     return [f"`{record['problem']}`", *(f"{value:.1f}" for value in seconds)]
 
 

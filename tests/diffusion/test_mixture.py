@@ -54,6 +54,23 @@ def test_density_is_that_of_scipy(case):
     np.testing.assert_allclose(one, kernels[7], rtol=1e-4, atol=1e-4)
 
 
+def test_narrow_far_components_keep_their_digits():
+    """Of width 1e-3 at distance 3: products of matrices lose what is common to both."""
+    rng = np.random.default_rng(2)
+    mean = 3 * rng.normal(size=(4, 10)) / np.sqrt(10)
+    factor = 1e-3 * (np.eye(10) + 0.2 * np.tril(rng.normal(size=(4, 10, 10)), -1))
+    made = mixture_of(jnp.asarray(mean, jnp.float32), jnp.asarray(factor, jnp.float32))
+    x = draws_of(jax.random.key(0), made, jnp.arange(400) % 4)
+    # the same single-precision numbers, in double precision
+    m, a, y = (np.asarray(one, np.float64) for one in (made.mean, made.factor, x))
+    z = np.linalg.solve(a[None], (y[:, None] - m[None])[..., None])[..., 0]
+    height = -np.sum(np.log(np.diagonal(a, axis1=1, axis2=2)), axis=1) - 5 * np.log(2 * np.pi)
+    expected = special.logsumexp(height - 0.5 * np.sum(z**2, axis=2) - np.log(4), axis=1)
+    error = np.asarray(log_densities(made, x), np.float64) - expected
+    # weights are random by as much, which is far below their own scatter
+    assert np.std(error) < 0.005 and abs(np.mean(error)) < 0.001
+
+
 def test_draws_have_the_moments_of_their_mixture(case):
     mixture, covariance = case
 

@@ -2,9 +2,11 @@
 
 import gc
 
+import jax
 import jax.numpy as jnp
 
-from rdmc_jax.target.programs import NUM_KEPT, compiled
+from rdmc_jax.target import programs
+from rdmc_jax.target.programs import NUM_KEPT, compiled, compiler_options
 
 
 def density(shift):
@@ -17,6 +19,16 @@ def test_programs_of_old_densities_are_let_go():
     found = [float(value(fn, jnp.zeros(1))) for fn in densities]
     assert found == [-0.5 * k**2 for k in range(NUM_KEPT + 2)]
     assert list(value.programs) == densities[2:]
+
+
+def test_options_that_a_jaxlib_or_a_device_does_not_have_are_left_out(monkeypatch):
+    ask = compiler_options.__wrapped__  # the answer is kept for the process
+    assert ask() == programs.QUICK == compiler_options()  # on a CPU
+    monkeypatch.setattr(programs, "QUICK", {"xla_no_such_option": True})
+    assert ask() is None
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(programs, "QUICK", {})
+    assert ask() is None
 
 
 def test_a_density_that_is_used_again_soon_compiles_nothing():
