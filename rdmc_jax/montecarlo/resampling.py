@@ -47,6 +47,30 @@ def systematic(rng_key: PRNGKey, log_weight: Array, num_samples: int) -> Array:
     return _inverse_cdf(_sanitised(log_weight), points)
 
 
+def stratified(rng_key: PRNGKey, log_weight: Array, num_samples: int) -> Array:
+    """Indices drawn with one uniform number in each of ``num_samples`` equal strata.
+
+    The counts scatter a little more than those of `systematic`, whose comb can miss every second
+    candidate where equal weights come in turns, such as known points of two modes.
+
+    Args:
+        rng_key: key.
+        log_weight: shape (num_candidates,), unnormalised.
+        num_samples: number of indices.
+
+    Returns:
+        Sorted indices, shape (num_samples,).
+
+    >>> stratified(jax.random.key(0), jnp.log(jnp.array([0.5, 0.0, 0.5])), 4).tolist()
+    [0, 0, 2, 2]
+
+    Reference: Kitagawa (1996), J. Comput. Graph. Statist. 5, appendix.
+    """
+    offset = jax.random.uniform(rng_key, (num_samples,), log_weight.dtype)
+    points = (jnp.arange(num_samples, dtype=log_weight.dtype) + offset) / num_samples
+    return _inverse_cdf(_sanitised(log_weight), points)
+
+
 def multinomial(rng_key: PRNGKey, log_weight: Array, num_samples: int) -> Array:
     """Independent indices, each i with probability ∝ ``exp(log_weight[i])``.
 

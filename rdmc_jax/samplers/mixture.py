@@ -33,7 +33,7 @@ from ..diffusion.mixture import (
     moved,
 )
 from ..montecarlo.kernels import mala
-from ..montecarlo.resampling import systematic
+from ..montecarlo.resampling import stratified
 from ..pools.pool import fixed_pool
 from ..target.flat import EXACT
 from ..types import (
@@ -101,7 +101,7 @@ def local_gaussians(rng_key: PRNGKey, pool: Pool, num_components: int) -> Mixtur
         `Mixture` of equal shares.
     """
     member_key, noise_key = jax.random.split(rng_key)
-    member = pool.position[systematic(member_key, pool.log_weight, num_components)]
+    member = pool.position[stratified(member_key, pool.log_weight, num_components)]
     noise = jax.random.normal(noise_key, member.shape, member.dtype)
     share = jax.nn.softmax(pool.log_weight)
     mean = jnp.matmul(share, pool.position, precision=EXACT)

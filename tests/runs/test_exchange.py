@@ -7,6 +7,7 @@ import pytest
 from targets import pool_of
 
 from rdmc_jax.draws.plan import Plan
+from rdmc_jax.planning.defaults import DEFAULT_SIZES, most_evals, search_evals
 from rdmc_jax.pools.pilot import Pilot
 from rdmc_jax.pools.pool import known_points
 from rdmc_jax.runs.exchange import (
@@ -19,6 +20,7 @@ from rdmc_jax.runs.exchange import (
 from rdmc_jax.runs.run import run_plan
 from rdmc_jax.samplers.core import Preparation, Recipe
 from rdmc_jax.samplers.finishes import annealed_finish
+from rdmc_jax.samplers.mixture import candidates, mixture
 from rdmc_jax.samplers.noised_pool import noised_pool
 from rdmc_jax.samplers.sampler import rdmc
 from rdmc_jax.types import Evaluations
@@ -176,3 +178,50 @@ def test_a_run_is_right_if_one_replicate_saw_everything():
             own = draws.replicate == replicate
             right = np.average(position[own] > 0, weights=weights[own])
             assert abs(right - 2 / 3) < 4 * np.sqrt(2 / 9 / 256)
+
+
+def counting_pilot(rng_key, logdensity_fn, position, known):
+    """`pilot_of_one_side`, for 512 evaluations."""
+    found = pilot_of_one_side(rng_key, logdensity_fn, position, known)
+    return found._replace(num_evals=Evaluations(jnp.asarray(512), jnp.asarray(0)))
+
+
+def mixture_run(seed, max_evals=None):
+    start = mixture(num_particles=512, num_components=16, num_rounds=2, num_drawn=64)
+    method = rdmc(start, finish=candidates(), pool=known_points())
+    recipe = Recipe(method, counting_pilot)
+    plan = Plan(recipe, 2, "a test", sizes=DEFAULT_SIZES[0], max_evals=max_evals)
+    return run_plan(jax.random.key(seed), two_sides, jnp.zeros(1), 1024, plan)
+
+
+def test_searches_go_on_until_one_sees_nothing_new_and_all_are_counted():
+    numbers = []
+    for seed in range(6):
+        draws = mixture_run(seed)
+        searches = (max(draws.num_evals) - 2 * (3 * 64 + 512)) / (2 * 512)
+        numbers.append(searches)
+        assert searches in (1, 2, 3)
+        assert (f"each replicate has made {searches:.0f}" in draws.plan.reason) == (searches > 1)
+        right = np.asarray(draws.position)[:, 0] > 0
+        if searches > 1:  # one of them saw the right side, so all replicates draw from it
+            for replicate in (0, 1):
+                weights = np.exp(draws.log_weight) * (draws.replicate == replicate)
+                assert abs(np.sum(weights * right) / np.sum(weights) - 2 / 3) < 0.1
+            assert abs(draws.log_normalizer - np.log(6.0)) < 4 * draws.log_normalizer_error
+    assert 1 in numbers and max(numbers) > 1, "some seeds must have replicates of both kinds"
+
+
+def test_a_budget_without_room_for_another_search_says_that_they_differed():
+    free = {seed: mixture_run(seed) for seed in range(6)}
+    seed = next(seed for seed, draws in free.items() if "has made" in draws.plan.reason)
+    least = most_evals(DEFAULT_SIZES[0], 1, 2000, 2)
+    limited = mixture_run(seed, max_evals=least)
+    assert "has made" not in limited.plan.reason and len(limited.plan.exchanged_pools) == 1
+    assert "that no other search had seen" in limited.plan.exchanged_pools[0]
+    # what one of them saw is still given to the other
+    right = np.asarray(limited.position)[:, 0] > 0
+    assert all(np.any(right[limited.replicate == replicate]) for replicate in (0, 1))
+    room = least + 2 * search_evals(DEFAULT_SIZES[0], 1)
+    assert "has made 2" in mixture_run(seed, max_evals=room).plan.reason
+    assert "has made" not in mixture_run(seed, max_evals=room - 1).plan.reason
+    assert mixture_run(seed, max_evals=np.inf).plan.reason == free[seed].plan.reason

@@ -168,6 +168,16 @@ def test_the_fitted_mixture_is_near_the_target_and_no_component_is_dropped(fitte
     assert_mean(weight, 1.0)
 
 
+def test_modes_that_take_turns_in_a_pool_are_all_fitted():
+    """As known points of two modes may do: 100 of 800 points at equal steps are of one mode."""
+    side = jnp.where(jnp.arange(800) % 2 == 0, -5.0, 5.0)
+    x = side[:, None] + 0.5 * jax.random.normal(jax.random.key(1), (800, 1))
+    local_gaussians = importlib.import_module("rdmc_jax.samplers.mixture").local_gaussians
+    program = jax.jit(lambda key: local_gaussians(key, pool_of(x), 100).mean[:, 0] > 0)
+    for seed in range(4):
+        assert abs(np.mean(program(jax.random.key(seed))) - 0.5) < 4 * 0.5 / np.sqrt(100)
+
+
 def test_fresh_weights_are_those_of_draws_of_the_final_mixture(fitted):
     fresh = np.exp(np.asarray(fitted.fresh_log_weight, float)) / Z
     assert_mean(fresh, 1.0)
