@@ -19,12 +19,13 @@ asked for as many as are needed, and a tenth more; the row is that of the last p
 draws.
 
 ``--time-limit`` are the seconds until the first answer; the second run may take as many again. A
-run without an answer has a row that says so. Rows of the output file are kept unless ``--again``;
-those that ran out of a shorter time are measured again.
+run without an answer has a row that says so. ``--untimed`` leaves out the second run and the
+seconds: for a machine that has other work to do. Rows of the output file are kept unless
+``--again``; those that ran out of a shorter time are measured again.
 
 Peers need the extra `peers`. Usage: python -m benchmarks.comparison.price
 [--problems gmm4,gmm8] [--methods sample,nautilus] [--seeds 3] [--time-limit 300] [--marginal]
-[--again] [--output benchmarks/results/price.json]
+[--untimed] [--again] [--output benchmarks/results/price.json]
 """
 
 import argparse
@@ -115,9 +116,10 @@ def answer(request, path):
         run = PEERS[request["method"]].make(problem, box)
     result = jax.block_until_ready(run(request["seed"]))
     cold = time.time() - request["begin"]
+    cold = cold if request["timed"] else None
     record = measured(problem, result) | {"seconds_cold": cold, "seconds_compiled": None}
     write(record, path)
-    if request["twice"]:
+    if request["timed"]:
         begin = time.perf_counter()
         jax.block_until_ready(run(request["seed"] + SECOND))
         record["seconds_compiled"] = time.perf_counter() - begin
@@ -179,7 +181,7 @@ def version_of(method):
 
 def row(name, method, seed, box, options, commit):
     """One row of the results."""
-    request = {"problem": name, "method": method, "seed": seed, "twice": True}
+    request = {"problem": name, "method": method, "seed": seed, "timed": not options.untimed}
     head = {"problem": name, "method": method, "seed": seed, "commit": commit}
     head |= {"version": version_of(method), "time_limit": options.time_limit}
     if method == "sample":
@@ -193,7 +195,7 @@ def row(name, method, seed, box, options, commit):
 
 def marginal_row(name, seed, options, commit):
     """Evaluations of `sample` for one more effective draw."""
-    request = {"problem": name, "method": "sample", "seed": seed, "twice": False}
+    request = {"problem": name, "method": "sample", "seed": seed, "timed": False}
     head = {"problem": name, "seed": seed, "commit": commit, "time_limit": options.time_limit}
     runs = []
     for num in MARGINAL:
@@ -312,6 +314,7 @@ def arguments():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--time-limit", type=float, default=300)
     parser.add_argument("--marginal", action="store_true")
+    parser.add_argument("--untimed", action="store_true")
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--one", type=Path, help="folder of one run, which the script itself uses")
