@@ -134,14 +134,25 @@ class Transition(Protocol):
 
 
 class Mixture(NamedTuple):
-    """Mixture of Gaussians ``Σ_k share_k N(m_k, A_k A_kᵀ)``."""
+    """Mixture of Gaussians ``Σ_k share_k N(m_k, A_k A_kᵀ)``.
+
+    The first components have a diagonal A, the others a triangular one; either may be missing.
+    """
 
     mean: Array  # (num_components, dim)
-    factor: Array  # A: deviations (num_components, dim), or (num_components, dim, dim)
-    inverse: Array  # of A, of the same shape
-    shift: Array  # (num_components, dim) A^{-1} m
+    deviation: Array  # (num_diagonal, dim) diagonal of A of the first components
+    factor: Array  # (num_components - num_diagonal, dim, dim) A of the others, lower triangular
+    inverse: Array  # of factor
+    shift: Array  # (num_components - num_diagonal, dim) A^{-1} m
     log_height: Array  # (num_components,) -log √det 2πAAᵀ
     log_share: Array  # (num_components,) -inf: not part of it
+
+
+class Laplace(NamedTuple):
+    """Gaussians ``N(m, A Aᵀ)`` that the curvature of the density at some points describes."""
+
+    mean: Array  # (num_points, dim)
+    factor: Array  # A: (num_points, dim, dim), or deviations (num_points, dim)
 
 
 class Pool(NamedTuple):
@@ -154,6 +165,7 @@ class Pool(NamedTuple):
     source: Array  # (num_points,) int: which generator made it, 0 for known ones, -1 for draws
     largest_useful_noise: Array  # () coarsest noise found to be of use; 0: none known
     mixture: Mixture | None = None  # fitted to the points, where a start has done that
+    laplace: Laplace | None = None  # at the modes that a pilot with gradients has met
 
 
 class PoolGenerator(Protocol):

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from ..montecarlo.kernels import ChainState, mala, random_walk
 from ..montecarlo.resampling import systematic
-from ..types import Array, Evaluations, LogDensityFn, PRNGKey, record
+from ..types import Array, Evaluations, Laplace, LogDensityFn, PRNGKey, record
 from .curvature import average_factor, products_per_point
 from .mode_search import (
     NUM_SHRINKS,
@@ -36,6 +36,8 @@ from .mode_search import (
 from .pool import adapted_chains, deviation_of
 from .tempering import Tempering, temper
 
+NUM_LAPLACE = 32
+"""Gaussians at modes that are passed on, chosen like the starts of the chains."""
 CONTINUED = 0.25
 """Share of the climbs of each later round that go on from the best points so far."""
 SIDE_BY_SIDE = 4096
@@ -52,6 +54,7 @@ class Pilot(NamedTuple):
     logdensity: Array  # (num_points,)
     num_evals: Evaluations
     num_nonfinite: Array
+    laplace: Laplace | None = None  # at modes, in the user's coordinates
 
 
 PilotFn = Callable[[PRNGKey, LogDensityFn, Array, Array | None], Pilot]
@@ -177,6 +180,7 @@ class climbing_pilot:
             logdensity,
             jax.tree.map(jnp.asarray, evals),
             jnp.sum(bad) + chain_bad,
+            _laplace(*(thinned_to(NUM_LAPLACE, one) for one in (begin.x, begin.slope, factors))),
         )
 
     def _num_new(self) -> int:
@@ -199,6 +203,22 @@ def _divisor(number: int, most: int) -> int:
 def _geometric_mean(deviation: Array) -> Array:
     """Typical widths: they span decades."""
     return jnp.exp(jnp.mean(jnp.log(deviation), axis=0))
+
+
+def _laplace(x: Array, slope: Array, factors: Array) -> Laplace:
+    """Gaussians around points that climbed, or around where a Newton step would take these.
+
+    Climbs end before they arrive. The step is at most √dim long, in units of the width.
+    """
+
+    def one(x: Array, slope: Array, a: Array) -> Array:
+        step = a * slope if a.ndim == 1 else a.T @ slope
+        length = jnp.linalg.norm(step)
+        step = step * jnp.minimum(1.0, math.sqrt(x.shape[0]) / jnp.maximum(length, 1e-6))
+        mean = x + (a * step if a.ndim == 1 else a @ step)
+        return jnp.where(jnp.all(jnp.isfinite(mean)), mean, x)
+
+    return Laplace(jax.vmap(one)(x, slope, factors), factors)
 
 
 def _spread(

@@ -11,8 +11,13 @@ import numpy as np
 
 from ..montecarlo.resampling import comb
 from ..samplers.core import Preparation
-from ..target.flat import from_standard, to_standard
-from ..types import Array
+from ..target.flat import (
+    factors_from_standard,
+    factors_to_standard,
+    from_standard,
+    to_standard,
+)
+from ..types import Array, Laplace
 
 NUM_JUDGED = 512
 """Points of a pool around which the other pool is searched, chosen systematically by weight."""
@@ -99,7 +104,25 @@ def joined_pool(own: Preparation, others: list[Preparation]) -> Preparation:
         parts.append((place, weight, jnp.asarray(one.pool.source)[chosen]))
     position, log_weight, source = (jnp.concatenate(leaves) for leaves in zip(*parts, strict=True))
     joined = own.pool._replace(position=position, log_weight=log_weight, source=source)
+    if own.pool.laplace is not None:
+        joined = joined._replace(laplace=_joined_laplace(own, others))
     return own._replace(pool=jax.device_get(joined))
+
+
+def _joined_laplace(own: Preparation, others: list[Preparation]) -> Laplace:
+    """The Gaussians at modes of several searches, left out like points of pools."""
+    assert own.pool.laplace is not None
+    size = own.pool.laplace.mean.shape[0]
+    parts = [own.pool.laplace]
+    bounds = np.arange(len(others) + 1) * size // len(others)
+    for one, low, high in zip(others, bounds[:-1], bounds[1:], strict=True):
+        chosen = np.arange(high - low) * size // (high - low)
+        assert one.pool.laplace is not None
+        mean, factor = (jnp.asarray(leaf)[chosen] for leaf in one.pool.laplace)
+        mean = to_standard(own.location, own.scale, from_standard(one.location, one.scale, mean))
+        factor = factors_to_standard(own.scale, factors_from_standard(one.scale, factor))
+        parts.append(Laplace(mean, factor))
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
 def _shares_of(log_weight: Array) -> Array:

@@ -7,11 +7,20 @@ import jax.numpy as jnp
 
 from ..pools.pilot import PilotFn
 from ..pools.pool import as_known, fixed_pool
-from ..target.flat import bind, flatten, from_standard, ravel_ensemble, standardised, to_standard
+from ..target.flat import (
+    bind,
+    factors_to_standard,
+    flatten,
+    from_standard,
+    ravel_ensemble,
+    standardised,
+    to_standard,
+)
 from ..types import (
     Array,
     ArrayTree,
     FittedStart,
+    Laplace,
     LogDensityFn,
     Method,
     Pool,
@@ -122,9 +131,14 @@ def prepare(
     if method.pool is not None:
         target = standardised(flat.logdensity_fn, found.location, scale)
         pool = method.pool(pool_key, target, pool)
+    laplace = found.laplace
+    if laplace is not None:
+        mean = to_standard(found.location, scale, laplace.mean)
+        laplace = Laplace(mean, factors_to_standard(scale, laplace.factor))
     counted = pool._replace(
         num_evals=jax.tree.map(jnp.add, evals, pool.num_evals),
         num_nonfinite=bad + pool.num_nonfinite,
+        laplace=laplace,
     )
     return Preparation(found.location, scale, counted, _range(found.logdensity))
 

@@ -5,7 +5,8 @@ moment-matched Gaussians of many particles are a mixture ``q(y) = Σ_k share_k N
 A draw of q is a noisy point, denoised in one step. Its weight ``π̃(y)/q(y)`` has the whole mixture
 in the denominator (deterministic-mixture weights), so the noisy point is integrated out. A draw
 costs one evaluation, without gradient and without chain, and ``E[w] = Z`` for any mixture that was
-fixed before.
+fixed before. Where the pilot has climbed to modes, Gaussians with the curvature there (Laplace's
+approximation) belong to it: in many dimensions few points of a pool are near a noisy one.
 
 Rounds move the mixture to the target: draws of the newest components, weighted under all of them,
 are noised and denoised again. Components are added and none is dropped, so what earlier rounds saw
@@ -26,11 +27,14 @@ from ..diffusion.kde import BLOCK, spread_about
 from ..diffusion.mixture import (
     chosen_components,
     draws_of,
+    factor_at,
+    joined,
     log_densities,
     log_density,
     log_kernels,
     mixture_of,
     moved,
+    triangular,
 )
 from ..montecarlo.kernels import mala
 from ..montecarlo.resampling import stratified
@@ -42,6 +46,7 @@ from ..types import (
     FinishDraws,
     Fitted,
     KernelFactory,
+    Laplace,
     LogDensityFn,
     Mixture,
     Pool,
@@ -80,6 +85,12 @@ WIDE_SHARE = 0.1
 DEFENSIVE_SHARE = 0.1
 """The same of the half of the reported draws whose shares are not fitted: weights in the tails,
 where few searching draws lie, are then bounded."""
+MODE_SHARE = 0.15
+"""Share of the draws of searching rounds that come from Gaussians at modes."""
+LEAST_SHARE = 0.1
+"""Shares that Gaussians at modes and local ones have at least in the half of the reported draws
+whose shares within these groups are not fitted: either kind alone may miss what the other covers.
+"""
 NUM_UPDATES = 10
 """Steps of expectation maximisation for the shares of the reported mixture."""
 
@@ -133,8 +144,9 @@ def local_gaussians(rng_key: PRNGKey, pool: Pool, num_components: int) -> Mixtur
 class mixture:
     """Start of `candidates`: a mixture of local Gaussians, fitted to the pool in rounds.
 
-    Each round noises and denoises weighted points (first the pool, then all draws so far), adds the
-    local Gaussians to the mixture, and evaluates draws of the mixture. All these draws are
+    It begins with the Gaussians at the modes that the pilot met. Each round noises and denoises
+    weighted points (first the pool, then all draws so far), adds the local Gaussians, and evaluates
+    draws of the mixture. All these draws are
     discarded. Those of the last round, and as many more, measure the weights that reported draws
     will have.
 
@@ -175,27 +187,39 @@ class mixture:
         num_rounds, count = self.num_rounds, self.num_drawn
         num_each = self.num_components + NUM_WIDE
         dim, dtype = pool.position.shape[1], pool.position.dtype
-        total = num_rounds * num_each
+        num_rows = num_rounds * num_each
         unseen = jnp.full((num_rounds, count), -jnp.inf, dtype)
-        shape = (total, dim, dim) if dim <= LARGEST_FULL else (total, dim)
-        first = mixture_of(jnp.zeros((total, dim), dtype), jnp.ones(shape, dtype))
-        block, place = jnp.arange(total) // num_each, jnp.arange(total) % num_each
-        is_wide = place >= self.num_components
+        shape = (num_rows, dim, dim) if dim <= LARGEST_FULL else (num_rows, dim)
+        first = mixture_of(jnp.zeros((num_rows, dim), dtype), jnp.ones(shape, dtype))
+        modes = at_modes(pool.laplace, first)
+        num_modes = modes.mean.shape[0]
+        rest = 1 - (MODE_SHARE if num_modes else 0.0)
+        block = jnp.append(jnp.arange(num_rows) // num_each, jnp.zeros(num_modes, jnp.int32))
+        is_wide = jnp.arange(num_rows) % num_each >= self.num_components
+        is_wide = jnp.append(is_wide, jnp.zeros(num_modes, bool))
+        is_mode = jnp.arange(num_rows + num_modes) >= num_rows
+        is_local = ~is_wide & ~is_mode
         searching = jnp.where(
-            is_wide, WIDE_SHARE / NUM_WIDE, (1 - WIDE_SHARE) / self.num_components
+            is_wide, rest * WIDE_SHARE / NUM_WIDE, rest * (1 - WIDE_SHARE) / self.num_components
         ).astype(dtype)
 
+        def searching_share(number: Array) -> Array:
+            share = jnp.where(block <= number, searching / (number + 1), 0.0)
+            return jnp.where(is_mode, MODE_SHARE / max(num_modes, 1), share)
+
         def reported(mixture: Mixture, share: Array, x: Array, log_weight: Array) -> Array:
-            local, wide = jnp.where(is_wide, 0.0, share), jnp.where(is_wide, share, 0.0)
-            local, wide = local / jnp.sum(local), wide / jnp.sum(wide)
-            kept = (1 - DEFENSIVE_SHARE) * local + DEFENSIVE_SHARE * wide
-            if num_rounds == 1:
-                return kept
-            found = _shares(mixture, share, x.reshape(-1, dim), log_weight.reshape(-1))
+            found = share
+            if num_rounds > 1:
+                found = _shares(mixture, share, x.reshape(-1, dim), log_weight.reshape(-1))
+            of_modes = jnp.clip(jnp.sum(found, where=is_mode), LEAST_SHARE, 1 - LEAST_SHARE)
+            of_modes = of_modes if num_modes else jnp.zeros_like(of_modes)
+            kept = DEFENSIVE_SHARE * among(is_wide, share)
+            kept += (1 - DEFENSIVE_SHARE) * of_modes * among(is_mode, share)
+            kept += (1 - DEFENSIVE_SHARE) * (1 - of_modes) * among(is_local, share)
             return 0.5 * found + 0.5 * kept
 
         def one_round(carry: Any, step: Any) -> Any:
-            mixture, x, logdensity, log_weight = carry
+            rounds, x, logdensity, log_weight = carry
             number, key = step
             fit_key, choose_key, draw_key = jax.random.split(key, 3)
             is_first = number == 0
@@ -209,16 +233,16 @@ class mixture:
                 ),
             )
             new = with_wide(local_gaussians(fit_key, points, self.num_components))
-            mixture = jax.tree.map(
+            rounds = jax.tree.map(
                 lambda all_of, some: jax.lax.dynamic_update_slice_in_dim(
                     all_of, some, number * num_each, 0
                 ),
-                mixture,
+                rounds,
                 new,
             )
+            mixture = joined(rounds, modes)
             # rounds that search draw from all components so far, the last one from what is reported
-            is_there = block <= number
-            share = jnp.where(is_there, searching / (number + 1), 0.0)
+            share = searching_share(number)
             share = jax.lax.cond(
                 number == num_rounds - 1,
                 lambda: reported(mixture, share, x, log_weight),
@@ -230,21 +254,23 @@ class mixture:
             x, logdensity = x.at[number].set(drawn), logdensity.at[number].set(values)
             # the law of all draws together: block b has taken part in rounds b, b + 1, …; the last
             # round has other shares, but its draws fit nothing, and reported weights have their own
-            taken = 1 / (1 + jnp.arange(num_rounds, dtype=dtype))
-            taken = jnp.where(jnp.arange(num_rounds) <= number, taken, 0.0)
-            since = jnp.cumsum(taken[::-1])[::-1][block]
-            union = mixture._replace(log_share=jnp.log(since * searching / (number + 1)))
+            numbers = jnp.arange(num_rounds)
+            shares = jax.vmap(searching_share)(numbers)
+            law = jnp.mean(shares, axis=0, where=(numbers <= number)[:, None])
+            union = mixture._replace(log_share=jnp.log(law).astype(dtype))
             log_law = log_densities(union, x.reshape(-1, dim)).reshape(num_rounds, count)
             fresh = values - log_densities(mixture, drawn)
-            return (mixture, x, logdensity, logdensity - log_law), fresh
+            return (rounds, x, logdensity, logdensity - log_law), (fresh, share)
 
         round_key, choose_key, draw_key = jax.random.split(rng_key, 3)
         steps = (jnp.arange(num_rounds), jax.random.split(round_key, num_rounds))
         carry = (first, jnp.zeros((num_rounds, count, dim), dtype), unseen, unseen)
-        (mixture, x, logdensity, log_weight), fresh = jax.lax.scan(one_round, carry, steps)
+        (rounds, x, logdensity, log_weight), last = jax.lax.scan(one_round, carry, steps)
+        fresh, share = jax.tree.map(lambda leaf: leaf[-1], last)
+        mixture = joined(rounds, modes)._replace(log_share=jnp.log(share).astype(dtype))
         drawn = draws_of(draw_key, mixture, chosen_components(choose_key, mixture, count))
         values = jax.vmap(logdensity_fn)(drawn)
-        fresh = jnp.concatenate([fresh[-1], values - log_densities(mixture, drawn)])
+        fresh = jnp.concatenate([fresh, values - log_densities(mixture, drawn)])
         evals = Evaluations(
             jnp.asarray((num_rounds + 1) * count, jnp.int32), jnp.zeros((), jnp.int32)
         )
@@ -284,6 +310,14 @@ class mixture:
         return StartDraws(center, none, none, evals, bad, fitted.mixture)
 
 
+def at_modes(laplace: Laplace | None, like: Mixture) -> Mixture:
+    """The Gaussians at modes as components that can follow those of another mixture."""
+    if laplace is None:
+        return mixture_of(like.mean[:0], like.factor[:0])
+    factor = laplace.factor
+    return mixture_of(laplace.mean, factor if factor.ndim == 2 else triangular(factor))
+
+
 def with_wide(local: Mixture) -> Mixture:
     """The mixture and `NUM_WIDE` of its components, wider by 1 to `WIDEST` octaves.
 
@@ -293,9 +327,17 @@ def with_wide(local: Mixture) -> Mixture:
     num = local.mean.shape[0]
     chosen = jnp.arange(NUM_WIDE) * num // NUM_WIDE
     octave = 1 + jnp.arange(NUM_WIDE, dtype=local.mean.dtype) % WIDEST
-    stretch = jnp.expand_dims(2.0**octave, range(1, local.factor.ndim))
-    wide = mixture_of(local.mean[chosen], stretch * local.factor[chosen])
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), local, wide)
+    if local.factor.shape[0] == 0:
+        factor = 2.0 ** octave[:, None] * local.deviation[chosen]
+    else:
+        factor = 2.0 ** octave[:, None, None] * local.factor[chosen]
+    return joined(local, mixture_of(local.mean[chosen], factor))
+
+
+def among(is_member: Array, share: Array) -> Array:
+    """Shares of the members alone, which sum to one; zero without members."""
+    own = jnp.where(is_member, share, 0.0)
+    return own / jnp.maximum(jnp.sum(own), jnp.finfo(own.dtype).tiny)
 
 
 def _shares(mixture: Mixture, share: Array, x: Array, log_weight: Array) -> Array:
@@ -429,7 +471,8 @@ class candidates:
     ) -> FinishDraws:
         """One candidate of each particle."""
         if self.num_temperatures:
-            own = (mixture.mean[component], mixture.factor[component])
+            factor = jax.vmap(lambda k: factor_at(mixture, k))(component)
+            own = (mixture.mean[component], factor)
             options = Annealing(
                 self.kernel, self.num_temperatures, target_acceptance=self.target_acceptance
             )

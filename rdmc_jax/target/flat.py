@@ -212,6 +212,31 @@ def to_standard(location: Array, scale: Array, x: Array) -> Array:
     return jnp.linalg.solve(scale / unit[:, None], (offset / unit[None, :]).T).T
 
 
+def factors_to_standard(scale: Array, factor: Array) -> Array:
+    """``scale^{-1} A`` for each of the factors of covariances ``A Aᵀ``.
+
+    Args:
+        scale: shape (dim,) or (dim, dim).
+        factor: shape (num, dim, dim), or deviations (num, dim) where ``scale`` is a diagonal.
+
+    Returns:
+        Of the shape of ``factor``.
+    """
+    if factor.ndim == 2:
+        return factor / scale[None, :]
+    columns = jnp.swapaxes(factor, 1, 2)
+    dim = factor.shape[-1]
+    moved = to_standard(jnp.zeros(dim, factor.dtype), scale, columns.reshape(-1, dim))
+    return jnp.swapaxes(moved.reshape(factor.shape), 1, 2)
+
+
+def factors_from_standard(scale: Array, factor: Array) -> Array:
+    """``scale A``: the inverse of `factors_to_standard`."""
+    if scale.ndim == 1:
+        return factor * (scale[None, :] if factor.ndim == 2 else scale[None, :, None])
+    return jnp.matmul(scale[None], factor, precision=EXACT)
+
+
 def standardised(logdensity_fn: LogDensityFn, location: Array, scale: Array) -> LogDensityFn:
     """The density of u, ``x = location + scale u``: ``log π(x) + log |det scale|``.
 

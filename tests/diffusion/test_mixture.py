@@ -10,6 +10,7 @@ from targets import assert_mean
 from rdmc_jax.diffusion.mixture import (
     chosen_components,
     draws_of,
+    joined,
     log_densities,
     log_density,
     log_kernels,
@@ -21,10 +22,7 @@ RNG = np.random.default_rng(0)
 SHARE = np.array([0.5, 0.3, 0.2, 0.0])
 MEAN = 2 * RNG.normal(size=(NUM, DIM))
 DEVIATION = RNG.uniform(0.3, 2.0, (NUM, DIM))
-FACTORS = {
-    "diagonal": DEVIATION,
-    "full": np.tril(RNG.normal(size=(NUM, DIM, DIM)), -1) + DEVIATION[:, None] * np.eye(DIM),
-}
+FULL = np.tril(RNG.normal(size=(NUM, DIM, DIM)), -1) + DEVIATION[:, None] * np.eye(DIM)
 
 
 def made(mean, factor, share):
@@ -33,12 +31,17 @@ def made(mean, factor, share):
     return mixture_of(mean, factor)._replace(log_share=jnp.log(share))
 
 
-@pytest.fixture(scope="module", params=FACTORS)
+@pytest.fixture(scope="module", params=["diagonal", "full", "both"])
 def case(request):
     """The mixture, and its covariances in double precision."""
-    factor = FACTORS[request.param]
-    full = factor if factor.ndim == 3 else factor[:, None] * np.eye(DIM)
-    return made(MEAN, factor, SHARE), full @ np.swapaxes(full, 1, 2)
+    num_diagonal = {"diagonal": NUM, "full": 0, "both": 2}[request.param]
+    first, second = slice(0, num_diagonal), slice(num_diagonal, NUM)
+    mixture = joined(
+        made(MEAN[first], DEVIATION[first], SHARE[first]),
+        made(MEAN[second], FULL[second], SHARE[second]),
+    )
+    full = np.concatenate([DEVIATION[first, None] * np.eye(DIM), FULL[second]])
+    return mixture, full @ np.swapaxes(full, 1, 2)
 
 
 def test_density_is_that_of_scipy(case):

@@ -241,9 +241,16 @@ def test_the_shape_of_a_rotated_gaussian_is_its_covariance():
     problem = gaussian_rotated(4)
     size = {"num_rounds": 2, "num_starts": 16, "num_iterations": 20, "num_chains": 64}
     pilot = compiled(climbing_pilot(**size), problem.logdensity_fn, problem.position)
-    shape = np.asarray(pilot(jax.random.key(0)).shape, float)
+    found = pilot(jax.random.key(0))
+    shape = np.asarray(found.shape, float)
     draws = np.asarray(problem.sample(jax.random.key(1), 4000), float)
     # in the pilot's coordinates the target is N(0, I)
     inside = np.linalg.solve(shape, draws.T).T
     assert_mean(inside**2, np.ones(4), slack=0.05)
     assert_mean(inside[:, :-1] * inside[:, 1:], np.zeros(3), slack=0.05)
+    # and so are the Gaussians at the modes that it met, in the coordinates of the user
+    for mean, a in zip(*found.laplace, strict=True):
+        z = np.linalg.solve(np.asarray(a, float), (draws - np.asarray(mean, float)).T).T
+        assert_mean(z, np.zeros(4), slack=0.05)
+        assert_mean(z[:, :-1] * z[:, 1:], np.zeros(3), slack=0.05)
+        assert_mean(z**2, np.ones(4), slack=0.05)

@@ -23,7 +23,7 @@ from rdmc_jax.samplers.finishes import annealed_finish
 from rdmc_jax.samplers.mixture import candidates, mixture
 from rdmc_jax.samplers.noised_pool import noised_pool
 from rdmc_jax.samplers.sampler import rdmc
-from rdmc_jax.types import Evaluations
+from rdmc_jax.types import Evaluations, Laplace
 
 GENERATOR = np.random.default_rng(0)
 
@@ -92,6 +92,27 @@ def test_each_pool_has_half_the_weight_and_evaluations_stay_where_they_were_made
     nothing = second._replace(pool=second.pool._replace(log_weight=np.full(200, -np.inf)))
     log_weight = joined_pool(first, [nothing]).pool.log_weight
     assert np.all(np.isneginf(log_weight[300:])) and np.all(np.isfinite(log_weight[:300]))
+
+
+@pytest.mark.parametrize("is_full", [True, False])
+def test_gaussians_at_modes_are_given_in_the_place_and_width_that_they_have(is_full):
+    def with_laplace(location, scale):
+        made = prepared_of(wide(60), location, scale)
+        factor = GENERATOR.standard_normal((4, 5, 5) if is_full else (4, 5))
+        laplace = Laplace(*(jnp.asarray(a, jnp.float32) for a in (wide(4), factor)))
+        return made._replace(pool=made.pool._replace(laplace=laplace))
+
+    own, other, third = (with_laplace(*a) for a in ((3.0, 2.0), (-1.0, 0.5), (0.0, 4.0)))
+    joined = joined_pool(own, [other]).pool.laplace
+    np.testing.assert_array_equal(joined.mean[:4], own.pool.laplace.mean)
+    np.testing.assert_array_equal(joined.factor[:4], own.pool.laplace.factor)
+    given = other.pool.laplace
+    np.testing.assert_allclose(joined.mean[4:] * 2 + 3, given.mean * 0.5 - 1, atol=1e-5)
+    np.testing.assert_allclose(joined.factor[4:] * 2, given.factor * 0.5, atol=1e-5)
+    # as many of two others as of one, so that one program serves all
+    both = joined_pool(own, [other, third]).pool.laplace
+    np.testing.assert_allclose(both.factor[4:6] * 2, given.factor[::2] * 0.5, atol=1e-5)
+    np.testing.assert_allclose(both.factor[6:] * 2, third.pool.laplace.factor[::2] * 4, atol=1e-5)
 
 
 def test_of_many_replicates_each_is_compared_with_the_next_three_only():

@@ -11,10 +11,11 @@ from targets import assert_mean, normalizer_estimates, pool_of, run_compiled
 from wrong_pools import TARGET, fixed_generator, fixed_pool
 
 import rdmc_jax as rj
-from rdmc_jax.diffusion.mixture import log_densities, mixture_of
+from rdmc_jax.diffusion.mixture import joined, log_densities, mixture_of
 from rdmc_jax.montecarlo.kernels import random_walk
 from rdmc_jax.montecarlo.weights import log_mean_exp, log_normalizer_error, weight_ess
 from rdmc_jax.samplers import candidates, mixture
+from rdmc_jax.types import Laplace
 
 NUM = 20_000
 Z = np.exp(TARGET.log_normalizer)
@@ -106,7 +107,11 @@ def test_the_variance_of_weights_is_the_divergence_and_falls_like_the_candidates
 @pytest.mark.parametrize("kernel", [rj.kernels.mala, random_walk])
 def test_annealing_is_exact_from_components_of_unlike_width(kernel):
     """Chains move in the coordinates of the component that they come from, fast or slow."""
-    two = mixture_of(jnp.zeros((2, 2)), jnp.asarray([[1.5, 1.5], [0.3, 0.3]]))
+    two = joined(  # one with a diagonal, one with a matrix
+        mixture_of(jnp.zeros((1, 2)), jnp.asarray([[1.5, 1.5]])),
+        mixture_of(jnp.zeros((1, 2)), jnp.asarray([[[0.3, 0.0], [0.1, 0.25]]])),
+    )
+    two = two._replace(log_share=two.log_share - jnp.log(2.0))
 
     def normal(x):
         return -0.5 * jnp.sum(x**2) - jnp.log(2 * jnp.pi)
@@ -217,13 +222,56 @@ def test_wide_components_are_copies_of_local_ones_wider_by_octaves():
         )
         found = with_wide(local)
         assert found.mean.shape == (40, 3)
-        np.testing.assert_array_equal(found.factor[:24], local.factor)
+        all_of, own = (one.deviation if len(shape) == 2 else one.factor for one in (found, local))
+        np.testing.assert_array_equal(all_of[:24], own)
         for k in range(16):
             origin, stretch = k * 24 // 16, 2.0 ** (1 + k % 4)
             np.testing.assert_allclose(found.mean[24 + k], local.mean[origin])
-            np.testing.assert_allclose(found.factor[24 + k], stretch * local.factor[origin])
+            np.testing.assert_allclose(all_of[24 + k], stretch * own[origin])
             height = local.log_height[origin] - 3 * np.log(stretch)
             np.testing.assert_allclose(found.log_height[24 + k], height, rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def rotated():
+    """Two Gaussians in 16 dimensions, of unlike orientation, and their Laplace approximations."""
+    rng = np.random.default_rng(5)
+    width = rng.uniform(0.3, 1.5, (2, 16))
+    basis = np.linalg.qr(rng.normal(size=(2, 16, 16)))[0]
+    mean, factor = np.array([[-4.0], [4.0]]) * np.ones((1, 16)), basis * width[:, None]
+    inverse = np.linalg.inv(factor)
+    log_mass = np.log([2.0, 4.0]) - np.log(width).sum(axis=1) - 8 * np.log(2 * np.pi)
+    a, m = jnp.asarray(inverse, jnp.float32), jnp.asarray(mean, jnp.float32)
+
+    def logdensity(x):
+        z = jnp.einsum("kij,kj->ki", a, x[None] - m)
+        return jax.nn.logsumexp(jnp.asarray(log_mass, jnp.float32) - 0.5 * jnp.sum(z**2, axis=1))
+
+    x = mean[:, None] + rng.normal(size=(2, 100, 16)) @ np.swapaxes(factor, 1, 2)
+    return logdensity, x.reshape(-1, 16), Laplace(m, jnp.asarray(factor, jnp.float32))
+
+
+def test_gaussians_at_modes_make_the_fit_good_in_many_dimensions(rotated):
+    """The local Gaussians of 200 points have diagonal covariances and means of 25 points."""
+    logdensity, x, laplace = rotated
+    start = mixture(num_particles=64, num_components=32, num_rounds=3, num_drawn=500)
+    shares = {}
+    for name, given in (("without", None), ("with", laplace)):
+        pool = pool_of(x)._replace(laplace=given)
+        fit = jax.jit(lambda key, pool=pool: start.fit(key, logdensity, pool))
+        found = fit(jax.random.key(0))
+        log_weight = np.asarray(found.fresh_log_weight, float)
+        shares[name] = weight_ess(log_weight) / 1000
+        assert found.pool.num_evals == (4 * 500, 0)
+    assert shares["without"] < 0.1 and shares["with"] > 0.5
+    assert_mean(np.exp(log_weight) / 6.0, 1.0)
+    # both kinds keep a tenth of the half that is not fitted, whatever the fit says
+    made = found.pool.mixture
+    share = np.exp(np.asarray(made.log_share, float))
+    assert made.deviation.shape == (144, 16) and made.factor.shape == (2, 16, 16)
+    is_local = np.arange(144) % 48 < 32
+    assert share[144:].min() > 0.999 * 0.5 * 0.9 * 0.1 / 2 and share[144:].sum() > 0.5
+    assert share[:144][is_local].min() > 0.999 * 0.5 * 0.9 * 0.1 / 96
 
 
 def test_a_light_mode_around_a_spike_keeps_its_tenth():

@@ -7,6 +7,8 @@ import pytest
 
 from rdmc_jax.target.flat import (
     check_position,
+    factors_from_standard,
+    factors_to_standard,
     flatten,
     from_standard,
     log_det,
@@ -111,6 +113,15 @@ def test_inward_undoes_outward_and_the_density_carries_the_jacobian(scale):
     np.testing.assert_allclose(to_standard(location, scale, x), u, atol=1e-5)
     matrix = np.diag(scale) if scale.ndim == 1 else np.asarray(scale)
     np.testing.assert_allclose(x, np.asarray(location) + np.asarray(u) @ matrix.T, rtol=1e-5)
+    factor = jnp.asarray([[[1.0, 0.5], [-0.3, 2.0]], [[0.2, 0.0], [4.0, 1.0]]])
+    if scale.ndim == 1:
+        deviation = jnp.diagonal(factor, axis1=1, axis2=2)
+        moved = factors_from_standard(scale, deviation)
+        np.testing.assert_allclose(moved, np.asarray(deviation) * np.asarray(scale), rtol=1e-6)
+        np.testing.assert_allclose(factors_to_standard(scale, moved), deviation, rtol=1e-6)
+    moved = factors_from_standard(scale, factor)
+    np.testing.assert_allclose(moved, matrix @ np.asarray(factor), rtol=1e-5)
+    np.testing.assert_allclose(factors_to_standard(scale, moved), factor, atol=1e-4)
     expected = np.log(abs(np.linalg.det(matrix)))
     np.testing.assert_allclose(log_det(scale), expected, rtol=1e-5)
     inside = standardised(lambda y: jnp.sum(y), location, scale)
