@@ -34,10 +34,13 @@ STEPS = {
     "calibration": ("accuracy.calibration",),
     "random_mixtures": ("accuracy.random_mixtures",),
     "blind_spot": ("accuracy.blind_spot",),
+    "light_modes": ("accuracy.light_modes",),
     "ablations": ("design.ablations",),
     "tuning": ("design.tuning",),
     "import_time": ("speed.startup", "import_time"),
     "first_call": ("speed.startup", "first_call"),
+    "long_session": ("speed.long_session",),
+    "expensive": ("speed.expensive",),
     "many_posteriors": ("speed.many_posteriors",),
 }
 

@@ -10,11 +10,18 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks.accuracy import accuracy, blind_spot, calibration, random_mixtures, tolerance
+from benchmarks.accuracy import (
+    accuracy,
+    blind_spot,
+    calibration,
+    light_modes,
+    random_mixtures,
+    tolerance,
+)
 from benchmarks.comparison import equal_error, losses, price, separation, work_precision
 from benchmarks.design import ablations, tuning
 from benchmarks.harness.report import RESULTS, markdown, write
-from benchmarks.speed import scaling, speed, startup
+from benchmarks.speed import expensive, long_session, scaling, speed, startup
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -61,6 +68,7 @@ TABLES = {
         "calibration": records_of(calibration.table),
         "random_mixtures": records_of(random_mixtures.table),
         "blind_spot": records_of(blind_spot.table),
+        "light_modes": records_of(light_modes.table),
     },
     FOLDER / "comparison" / "README.md": {
         "work_precision": records_of(work_precision.table),
@@ -74,13 +82,15 @@ TABLES = {
         "speed": speed_tables,
         "scaling": records_of(scaling.table),
         "first_call": records_of(startup.table),
+        "long_session": records_of(long_session.table),
+        "expensive": records_of(expensive.table),
     },
     FOLDER / "design" / "README.md": {
         "ablations": records_of(ablations.table),
         "tuning": records_of(tuning.table),
     },
     FOLDER.parent / "README.md": {
-        "work_precision": lambda report: work_precision.short_table(report["records"]),
+        "price": price.short_table,
     },
 }
 

@@ -64,6 +64,8 @@ SURPLUS = 1.1
 MARGINAL = (10_000, 100_000)
 LOG_Z_LIMIT = 0.1
 """An answer is called wrong above it, or above twice the floor of the mode weights."""
+FEW = 10
+"""The same below this number of effective draws."""
 SECOND = 1000
 """What is added to the seed for the second run."""
 TIME_OUT = "time-out"
@@ -239,7 +241,8 @@ def median(records, key, of=float):
 def is_wrong(records):
     log_z, modes = median(records, "log_z", abs), median(records, "modes")
     too_far = log_z is not None and log_z > LOG_Z_LIMIT
-    return too_far or (modes is not None and modes > median(records, "modes_limit"))
+    too_few = median(records, "ess") < FEW
+    return too_few or too_far or (modes is not None and modes > median(records, "modes_limit"))
 
 
 def cell(records, text):
@@ -277,24 +280,37 @@ def marginal_text(records):
     return f"{median(records, 'evals_per_effective'):.1f}"
 
 
+def part(records, title, text):
+    """A row for each problem, a column for each method that has records."""
+    methods = [name for name in METHODS if any(one["method"] == name for one in records)]
+    rows = []
+    for name in PROBLEMS:
+        own = [one for one in records if one["problem"] == name]
+        parts = [[one for one in own if one["method"] == method] for method in methods]
+        if own:
+            rows.append([f"`{name}`", *(cell(part, text) for part in parts)])
+    return markdown((title, *methods), rows)
+
+
+def short_table(report):
+    """Evaluations and effective draws of the problems that other libraries were asked for."""
+    asked = {one["problem"] for one in report["records"] if one["method"] != "sample"}
+    records = [one for one in report["records"] if one["problem"] in asked]
+    return part(records, "evaluations, effective draws", cost_text)
+
+
 def table(report):
     """Costs, errors, seconds; and the price of one more draw where it was measured."""
     records = report["records"]
-    names = [name for name in PROBLEMS if any(one["problem"] == name for one in records)]
-    methods = [name for name in METHODS if any(one["method"] == name for one in records)]
-
-    def part(title, text):
-        rows = []
-        for name in names:
-            own = [one for one in records if one["problem"] == name]
-            parts = [[one for one in own if one["method"] == method] for method in methods]
-            rows.append([f"`{name}`", *(cell(part, text) for part in parts)])
-        return markdown((title, *methods), rows)
-
+    timed = {one["problem"] for one in records if one.get("seconds_cold") is not None}
     tables = [
-        part("evaluations, effective draws", cost_text),
-        part("errors: log Z, modes", error_text),
-        part("seconds: cold, compiled", seconds_text),
+        part(records, "evaluations, effective draws", cost_text),
+        part(records, "errors: log Z, modes", error_text),
+        part(
+            [one for one in records if one["problem"] in timed],
+            "seconds: cold, compiled",
+            seconds_text,
+        ),
     ]
     more = report.get("marginal", [])
     if more:

@@ -269,11 +269,6 @@ def floors(records, methods):
     return markdown(("problem (floor)", *methods), rows)
 
 
-def short_table(records):
-    """Ours beside the baselines that people would take."""
-    return floors(records, ("sample", "SMC MALA", "parallel tempering", "NUTS"))
-
-
 def table(records):
     """Evaluations per draw to the floor, then the best log Z of each method that has one."""
     methods = [name for name in COLORS if any(one["method"] == name for one in records)]
