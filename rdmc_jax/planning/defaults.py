@@ -233,8 +233,9 @@ def choose_sizes(
     num_components = NUM_ROUNDS * (sizes.num_components + NUM_WIDE)
     return sizes, (
         f"mixture draws with sizes chosen by {why}: a pool of {size} points of the pilot and "
-        f"{sizes.num_pool} of tempered SMC, and a mixture of {num_components} "
-        f"Gaussians, fitted with {(NUM_ROUNDS + 1) * sizes.num_drawn:,} discarded draws"
+        f"{sizes.num_pool} of tempered SMC, and a mixture of {num_components} local Gaussians"
+        f"{' and those at modes' if has_gradient else ''}, fitted with "
+        f"{(NUM_ROUNDS + 1) * sizes.num_drawn:,} discarded draws"
     )
 
 

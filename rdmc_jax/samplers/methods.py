@@ -85,7 +85,8 @@ def mixture_draws(
     """Mixture draws, the method that `sample` runs, written down.
 
     The pool has the pilot's points and those of tempered SMC. Rounds that are discarded fit a
-    mixture of local Gaussians to it, and draws of the mixture are weighted. Where few of them
+    mixture to it, of local Gaussians and of those that the curvature at the pilot's modes
+    describes, and draws of the mixture are weighted. Where few of them
     would have weight, there are more candidates for each draw, or temperatures from the mixture to
     the target. Without a gradient random walks take the place of Langevin steps.
 
