@@ -214,9 +214,11 @@ def key_of(record):
 
 
 def is_kept(record, options):
-    """Whether an earlier row stands: not if it had less time, or its library was not there."""
+    """Whether an earlier row stands: not if it lacks seconds, time, or its library."""
     if record["failure"] == "not installed":
         return version_of(record["method"]) is None
+    if record.get("seconds_cold", 0.0) is None and not options.untimed:
+        return False
     return record["failure"] != TIME_OUT or record["time_limit"] >= options.time_limit
 
 

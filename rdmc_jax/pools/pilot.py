@@ -169,7 +169,9 @@ class climbing_pilot:
         scale = deviation_of(points)
         scale = jnp.where(scale > 0, scale, jnp.median(begin.deviation, axis=0))
         # no wider than three times the chains' spread: they see more than the curvature of a point
-        narrower = _geometric_mean(jnp.minimum(begin.deviation, 3 * scale[None, :])) / width
+        ratio = jnp.minimum(1.0, 3 * scale[None, :] / begin.deviation)
+        limited = ratio * factors if factors.ndim == 2 else ratio[:, :, None] * factors
+        narrower = _geometric_mean(ratio * begin.deviation) / width
         shape = shape * (narrower if shape.ndim == 1 else narrower[:, None])
         evals = self.evaluations(dim)
         return Pilot(
@@ -180,7 +182,7 @@ class climbing_pilot:
             logdensity,
             jax.tree.map(jnp.asarray, evals),
             jnp.sum(bad) + chain_bad,
-            _laplace(*(thinned_to(NUM_LAPLACE, one) for one in (begin.x, begin.slope, factors))),
+            _laplace(*(thinned_to(NUM_LAPLACE, one) for one in (begin.x, begin.slope, limited))),
         )
 
     def _num_new(self) -> int:

@@ -29,6 +29,10 @@ from ..types import (
 )
 from .pool import pool_of, spread
 
+SMALL = 1e-3
+"""Inverse temperature below which the target is evaluated anew after each round. A chain at β knows
+β times its log density, beside that of the reference, and rounding is multiplied by 1/β."""
+
 
 class _Tempered(NamedTuple):
     state: Any  # on the target itself, whatever the temperature
@@ -94,7 +98,9 @@ def temper(
     num_particles, dim = x.shape
     kernel = options.kernel
     plain = Tilted(lambda y: jnp.zeros((), x.dtype), 0.0, jnp.ones(dim, x.dtype))
-    state = jax.vmap(kernel(logdensity_fn, 1.0).init)(x)
+
+    def evaluated(x: Array) -> Any:
+        return jax.vmap(kernel(logdensity_fn, 1.0).init)(x)
 
     def move(
         key: PRNGKey, state: Any, beta: Array, step_size: Array
@@ -118,7 +124,7 @@ def temper(
         evals, bad = jax.tree.map(lambda count: jnp.sum(count, dtype=jnp.int32), (evals, bad))
         return state, step_size, evals, bad
 
-    def one_round(carry: _Tempered) -> _Tempered:
+    def colder(carry: _Tempered) -> _Tempered:
         resample_key, move_key = jax.random.split(jax.random.fold_in(rng_key, carry.rounds))
         log_ratio = carry.state.logdensity - jax.vmap(log_reference)(carry.state.position)
         log_ratio = jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio)
@@ -138,15 +144,37 @@ def temper(
             carry.num_nonfinite + bad,
         )
 
+    def anew(carry: _Tempered) -> _Tempered:
+        state = evaluated(carry.state.position)
+        # every kernel makes one evaluation per chain when it is initialised
+        evals = evaluations_of(state, None, num_particles)
+        bad = jnp.sum(~jnp.isfinite(state.logdensity), dtype=jnp.int32)
+        return carry._replace(
+            state=state,
+            num_evals=jax.tree.map(jnp.add, carry.num_evals, evals),
+            num_nonfinite=carry.num_nonfinite + bad,
+        )
+
+    def one_round(carry: _Tempered) -> _Tempered:
+        # the first round only evaluates, so that the program has the density once for both
+        carry = jax.lax.cond(carry.rounds < 0, lambda one: one._replace(rounds=zero), colder, carry)
+        return jax.lax.cond(carry.beta < SMALL, anew, lambda one: one, carry)
+
     def is_running(carry: _Tempered) -> Array:
         return (carry.cold_rounds < options.num_cold_rounds) & (carry.rounds < options.max_rounds)
 
-    none = jnp.zeros((), jnp.int32)
-    bad = jnp.sum(~jnp.isfinite(state.logdensity), dtype=jnp.int32)
-    first_step = jnp.asarray(0.3, x.dtype)
-    # every kernel makes one evaluation per chain when it is initialised
-    evals = evaluations_of(state, None, num_particles)
-    first = _Tempered(state, jnp.zeros((), x.dtype), first_step, none, none, evals, bad)
+    zero = jnp.zeros((), jnp.int32)
+    state = jax.tree.map(lambda one: jnp.zeros(one.shape, one.dtype), jax.eval_shape(evaluated, x))
+    state = state._replace(position=x)
+    first = _Tempered(
+        state,
+        jnp.zeros((), x.dtype),
+        jnp.asarray(0.3, x.dtype),
+        jnp.full((), -1, jnp.int32),
+        zero,
+        Evaluations.zero(),
+        zero,
+    )
     end = jax.lax.while_loop(is_running, one_round, first)
     return end.state, end.num_evals, end.num_nonfinite
 

@@ -116,8 +116,9 @@ def _joined_laplace(own: Preparation, others: list[Preparation]) -> Laplace:
     parts = [own.pool.laplace]
     bounds = np.arange(len(others) + 1) * size // len(others)
     for one, low, high in zip(others, bounds[:-1], bounds[1:], strict=True):
-        chosen = np.arange(high - low) * size // (high - low)
         assert one.pool.laplace is not None
+        count = one.pool.laplace.mean.shape[0]
+        chosen = np.arange(high - low) * count // (high - low)
         mean, factor = (jnp.asarray(leaf)[chosen] for leaf in one.pool.laplace)
         mean = to_standard(own.location, own.scale, from_standard(one.location, one.scale, mean))
         factor = factors_to_standard(own.scale, factors_from_standard(one.scale, factor))

@@ -252,10 +252,9 @@ class mixture:
             drawn = draws_of(draw_key, mixture, chosen_components(choose_key, mixture, count))
             values = jax.vmap(logdensity_fn)(drawn)
             x, logdensity = x.at[number].set(drawn), logdensity.at[number].set(values)
-            # the law of all draws together: block b has taken part in rounds b, b + 1, …; the last
-            # round has other shares, but its draws fit nothing, and reported weights have their own
+            # the law of all draws together: block b has taken part in rounds b, b + 1, …
             numbers = jnp.arange(num_rounds)
-            shares = jax.vmap(searching_share)(numbers)
+            shares = jax.vmap(searching_share)(numbers).at[number].set(share)
             law = jnp.mean(shares, axis=0, where=(numbers <= number)[:, None])
             union = mixture._replace(log_share=jnp.log(law).astype(dtype))
             log_law = log_densities(union, x.reshape(-1, dim)).reshape(num_rounds, count)

@@ -122,11 +122,13 @@ def test_more_draws_are_asked_for_once():
 
 
 def test_which_rows_are_kept(monkeypatch):
-    options = types.SimpleNamespace(time_limit=100)
+    options = types.SimpleNamespace(time_limit=100, untimed=False)
     row = {"problem": "gmm4", "method": "nautilus", "seed": 0, "time_limit": 50, "failure": None}
     assert price.is_kept(row, options) and price.is_kept(row | {"failure": "ValueError"}, options)
     assert not price.is_kept(row | {"failure": "time-out"}, options)
     assert price.is_kept(row | {"failure": "time-out", "time_limit": 100}, options)
+    assert not price.is_kept(row | {"seconds_cold": None}, options)
+    assert price.is_kept(row | {"seconds_cold": None}, types.SimpleNamespace(untimed=True))
     for version in (None, "1"):
         monkeypatch.setattr(price, "version_of", lambda _, version=version: version)
         assert price.is_kept(row | {"failure": "not installed"}, options) == (version is None)

@@ -254,3 +254,21 @@ def test_the_shape_of_a_rotated_gaussian_is_its_covariance():
         assert_mean(z, np.zeros(4), slack=0.05)
         assert_mean(z[:, :-1] * z[:, 1:], np.zeros(3), slack=0.05)
         assert_mean(z**2, np.ones(4), slack=0.05)
+
+
+def test_values_stay_right_where_the_first_temperatures_are_extreme():
+    """Far out the density is e^(-10^17): at β = 1e-9 rounding would be multiplied by 10^9.
+
+    With seed 6 a single particle would keep a log density of 953, which is -191.
+    """
+
+    def density(x):
+        value = -0.5 * jnp.sum(((x**2 - 1) / 0.1) ** 2)
+        return jnp.where(jnp.all(jnp.abs(x[:2]) < 4), value, -jnp.inf)
+
+    pilot = compiled(gradient_free_pilot(num_particles=128, num_steps=3), density, jnp.zeros(4))
+    for seed in (0, 6):
+        found = pilot(jax.random.key(seed))
+        expected = jax.vmap(density)(found.points)
+        np.testing.assert_allclose(found.logdensity, expected, rtol=1e-3, atol=0.1)
+        assert found.num_nonfinite > 0
