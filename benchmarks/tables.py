@@ -65,6 +65,7 @@ TABLES = {
     FOLDER / "accuracy" / "README.md": {
         "accuracy": accuracy_table,
         "tolerance": records_of(tolerance.table),
+        "tolerance_10000": records_of(tolerance.table),
         "calibration": records_of(calibration.table),
         "random_mixtures": records_of(random_mixtures.table),
         "blind_spot": records_of(blind_spot.table),
