@@ -115,6 +115,27 @@ def test_gaussians_at_modes_are_given_in_the_place_and_width_that_they_have(is_f
     np.testing.assert_allclose(both.factor[6:] * 2, third.pool.laplace.factor[::2] * 4, atol=1e-5)
 
 
+def test_gaussians_at_modes_keep_their_covariance_between_rotated_coordinates():
+    covariance, mean = np.diag([4.0, 1.0, 0.25, 1.0, 9.0]), np.arange(5.0)
+    searches = []
+    for _ in range(2):
+        scale = np.eye(5) + 0.4 * GENERATOR.standard_normal((5, 5))
+        location = GENERATOR.standard_normal(5)
+        factor = np.linalg.solve(scale, np.sqrt(covariance))
+        laplace = Laplace(np.linalg.solve(scale, mean - location)[None], factor[None])
+        laplace = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), laplace)
+        one = prepared_of(wide(60))._replace(
+            location=jnp.asarray(location, jnp.float32), scale=jnp.asarray(scale, jnp.float32)
+        )
+        searches.append(one._replace(pool=one.pool._replace(laplace=laplace)))
+    own, other = searches
+    joined = joined_pool(own, [other]).pool.laplace
+    for m, a in zip(joined.mean, joined.factor, strict=True):
+        back = np.asarray(own.scale) @ a
+        np.testing.assert_allclose(back @ back.T, covariance, atol=0.01)
+        np.testing.assert_allclose(np.asarray(own.scale) @ m + own.location, mean, atol=0.01)
+
+
 def test_of_many_replicates_each_is_compared_with_the_next_three_only():
     rich = prepared_of(np.concatenate([wide(500), narrow(500)]))
     poor = [prepared_of(wide(900)) for _ in range(5)]

@@ -274,6 +274,18 @@ def test_gaussians_at_modes_make_the_fit_good_in_many_dimensions(rotated):
     assert share[:144][is_local].min() > 0.999 * 0.5 * 0.9 * 0.1 / 96
 
 
+def test_useless_gaussians_at_modes_keep_their_share_and_bias_nothing():
+    far = Laplace(jnp.full((3, 2), 50.0), jnp.broadcast_to(jnp.eye(2), (3, 2, 2)))
+    pool = fixed_pool()._replace(laplace=far)
+    found = jax.jit(lambda key: FIT.fit(key, TARGET.logdensity, pool))(jax.random.key(3))
+    share = np.exp(np.asarray(found.pool.mixture.log_share, float))
+    # a tenth of what is not wide, in the half that is not fitted
+    np.testing.assert_allclose(share[144:].sum(), 0.5 * 0.9 * 0.1, rtol=0.02)
+    weight = np.exp(np.asarray(found.fresh_log_weight, float)) / Z
+    assert weight.std() / np.sqrt(weight.size) < 0.015
+    assert_mean(weight, 1.0)
+
+
 def test_a_light_mode_around_a_spike_keeps_its_tenth():
     """The pool has points of the spike only: wide components meet the rest."""
     problem = rj.problems.concentric_spike(5)
