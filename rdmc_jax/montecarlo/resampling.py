@@ -23,6 +23,12 @@ def _sanitised(log_weight: Array) -> Array:
     return jnp.where(any_mass, log_weight, jnp.zeros_like(log_weight))
 
 
+def _in_strata(log_weight: Array, offset: Array, num_samples: int) -> Array:
+    """One index for each of ``num_samples`` equal strata; ``offset`` is the place within them."""
+    points = (jnp.arange(num_samples, dtype=log_weight.dtype) + offset) / num_samples
+    return _inverse_cdf(_sanitised(log_weight), points)
+
+
 def systematic(rng_key: PRNGKey, log_weight: Array, num_samples: int) -> Array:
     """Indices drawn with one uniform number and a comb of equal spacing.
 
@@ -43,8 +49,7 @@ def systematic(rng_key: PRNGKey, log_weight: Array, num_samples: int) -> Array:
     Reference: Kitagawa (1996), J. Comput. Graph. Statist. 5, appendix.
     """
     offset = jax.random.uniform(rng_key, (), log_weight.dtype)
-    points = (jnp.arange(num_samples, dtype=log_weight.dtype) + offset) / num_samples
-    return _inverse_cdf(_sanitised(log_weight), points)
+    return _in_strata(log_weight, offset, num_samples)
 
 
 def stratified(rng_key: PRNGKey, log_weight: Array, num_samples: int) -> Array:
@@ -67,8 +72,7 @@ def stratified(rng_key: PRNGKey, log_weight: Array, num_samples: int) -> Array:
     Reference: Kitagawa (1996), J. Comput. Graph. Statist. 5, appendix.
     """
     offset = jax.random.uniform(rng_key, (num_samples,), log_weight.dtype)
-    points = (jnp.arange(num_samples, dtype=log_weight.dtype) + offset) / num_samples
-    return _inverse_cdf(_sanitised(log_weight), points)
+    return _in_strata(log_weight, offset, num_samples)
 
 
 def multinomial(rng_key: PRNGKey, log_weight: Array, num_samples: int) -> Array:

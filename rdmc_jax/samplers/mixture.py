@@ -213,9 +213,9 @@ class mixture:
                 found = _shares(mixture, share, x.reshape(-1, dim), log_weight.reshape(-1))
             of_modes = jnp.clip(jnp.sum(found, where=is_mode), LEAST_SHARE, 1 - LEAST_SHARE)
             of_modes = of_modes if num_modes else jnp.zeros_like(of_modes)
-            kept = DEFENSIVE_SHARE * among(is_wide, share)
-            kept += (1 - DEFENSIVE_SHARE) * of_modes * among(is_mode, share)
-            kept += (1 - DEFENSIVE_SHARE) * (1 - of_modes) * among(is_local, share)
+            kept = DEFENSIVE_SHARE * _among(is_wide, share)
+            kept += (1 - DEFENSIVE_SHARE) * of_modes * _among(is_mode, share)
+            kept += (1 - DEFENSIVE_SHARE) * (1 - of_modes) * _among(is_local, share)
             return 0.5 * found + 0.5 * kept
 
         def one_round(carry: Any, step: Any) -> Any:
@@ -314,7 +314,11 @@ def at_modes(laplace: Laplace | None, like: Mixture) -> Mixture:
     if laplace is None:
         return mixture_of(like.mean[:0], like.factor[:0])
     factor = laplace.factor
-    return mixture_of(laplace.mean, factor if factor.ndim == 2 else triangular(factor))
+    if factor.ndim == 3:
+        factor = triangular(factor)
+    elif like.factor.shape[0]:
+        factor = jax.vmap(jnp.diag)(factor)
+    return mixture_of(laplace.mean, factor)
 
 
 def with_wide(local: Mixture) -> Mixture:
@@ -333,7 +337,7 @@ def with_wide(local: Mixture) -> Mixture:
     return joined(local, mixture_of(local.mean[chosen], factor))
 
 
-def among(is_member: Array, share: Array) -> Array:
+def _among(is_member: Array, share: Array) -> Array:
     """Shares of the members alone, which sum to one; zero without members."""
     own = jnp.where(is_member, share, 0.0)
     return own / jnp.maximum(jnp.sum(own), jnp.finfo(own.dtype).tiny)

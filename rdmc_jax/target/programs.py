@@ -16,7 +16,7 @@ import jax
 NUM_KEPT = 4
 """Densities whose programs are kept, for each compiled function."""
 QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
-"""Compiler options for CPUs: a first call takes .6 to .85 of the time it takes with JAX's own
+"""Compiler options for CPUs: a first call takes .6 to .75 of the time it takes with JAX's own
 (``benchmarks/speed/startup.py``)."""
 P = ParamSpec("P")
 T = TypeVar("T")

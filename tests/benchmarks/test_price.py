@@ -152,6 +152,8 @@ def test_the_table_has_medians_and_marks_what_is_wrong():
     rows += [head | {"method": "dynesty", "seed": 0, "failure": "time-out"}]
     text = price.table({"records": rows})
     assert "| `gmm4` | 12k, 2,100 | wrong: 12k, 2,100 | none in 9 s |" in text
+    assert price.is_wrong([{"log_z": None, "modes": None, "ess": 9.0}])  # too few draws to judge
+    assert not price.is_wrong([{"log_z": None, "modes": None, "ess": 10.0}])
     assert "| `gmm4` | 0.010, 0.010 | 0.200, 0.010 | none in 9 s |" in text
     assert "| `gmm4` | 12, 0.50 | 12, 0.50 | none in 9 s |" in text
 
