@@ -274,6 +274,30 @@ def test_gaussians_at_modes_make_the_fit_good_in_many_dimensions(rotated):
     assert share[:144][is_local].min() > 0.999 * 0.5 * 0.9 * 0.1 / 96
 
 
+@pytest.mark.parametrize("is_full", [True, False])
+def test_draws_that_shaped_the_mixture_are_weighted_by_the_law_of_all_rounds(is_full):
+    """Gaussians at one mode of two, of which the searching rounds draw 15 %.
+
+    Components shaped by draws that they also weigh bias the mean by .01, with these Gaussians and
+    without. With the last round at its searching shares it is off by .08, without the 15 % by .3.
+    """
+    deviation = jnp.sqrt(jnp.asarray(TARGET.variance[0], jnp.float32))
+    factor = jnp.diag(deviation) if is_full else deviation
+    one = Laplace(jnp.asarray(TARGET.mean[0], jnp.float32)[None], factor[None])
+    fit = jax.jit(
+        lambda key: FIT.fit(key, TARGET.logdensity, fixed_pool()._replace(laplace=one)).pool
+    )
+    means = []
+    for seed in range(8):
+        pool = fit(jax.random.key(seed))
+        is_draw = np.asarray(pool.source) == -1
+        weight = np.exp(np.asarray(pool.log_weight, float)[is_draw])
+        means.append(np.average(np.asarray(pool.position, float)[is_draw], axis=0, weights=weight))
+    means = np.array(means)
+    assert np.all(means.std(axis=0, ddof=1) / np.sqrt(8) < 0.01)
+    assert_mean(means, TARGET.weight @ np.asarray(TARGET.mean), slack=0.025)
+
+
 def test_useless_gaussians_at_modes_keep_their_share_and_bias_nothing():
     far = Laplace(jnp.full((3, 2), 50.0), jnp.broadcast_to(jnp.eye(2), (3, 2, 2)))
     pool = fixed_pool()._replace(laplace=far)
