@@ -30,6 +30,7 @@ def sample(
     method: Method | None = None,
     known_positions: ArrayTree | None = None,
     max_evals: float | None = None,
+    search_evals: float | None = None,
     num_replicates: int | None = None,
     chunk_size: int | None = None,
     mesh: Any = None,
@@ -70,6 +71,10 @@ def sample(
         max_evals: cap on all evaluations of the run, for the automatic choice and for what a
             tolerance adds to the pilot and first sizes of a method of your own. A value with its
             gradient counts as one.
+        search_evals: evaluations that are spent on looking for modes, by all pilots together, from
+            about a thousand on; for the automatic choice. By default the number depends on the
+            dimension, and grows as long as something new is met. More find narrower modes: see
+            ``draws.detection_limit``.
         num_replicates: independent runs, whose scatter checks the errors; 4 by default, 2 below
             4,000 draws.
         chunk_size: particles that run side by side; changes memory and speed only. By default one
@@ -106,6 +111,11 @@ def sample(
     Reference: Huang et al. (2024), arXiv 2307.02037.
     """
     check_method(method, max_evals, tolerance)
+    if method is not None and search_evals is not None:
+        raise ValueError(
+            f"search_evals={search_evals} is for the automatic choice, but a method was given. "
+            "Leave one of the two out."
+        )
     check_tolerance(tolerance, method)
     num_samples = as_count(num_samples)
     key = typed_key(rng_key)
@@ -118,6 +128,7 @@ def sample(
         max_evals=max_evals,
         pilot=default_pilot(can_climb),
         has_gradient=can_climb,
+        search_evals=search_evals,
     )
     search = None
     if method is None or tolerance is not None:

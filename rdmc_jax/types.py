@@ -155,6 +155,13 @@ class Laplace(NamedTuple):
     factor: Array  # A: (num_points, dim, dim), or deviations (num_points, dim)
 
 
+class Injected(NamedTuple):
+    """What a search would have seen of hypothetical modes; `mode_search.log_excess_of_injected`."""
+
+    log_excess: Array  # (num_modes, num_widths)
+    typical: Array  # (dim,) typical deviation within a mode, of which the widths are multiples
+
+
 class Pool(NamedTuple):
     """Weighted points that between them should touch every mode, and what they cost."""
 

@@ -14,6 +14,7 @@ from ..montecarlo.weights import has_weight, pareto_k, relative_weights, t_quant
 from ..samplers.sampler import StepInfo
 from ..types import Array, ArrayTree, Evaluations, Finding, PRNGKey, RDMCWarning
 from .coverage import Coverage
+from .detection import Detection
 from .plan import Plan
 
 STATIC = ("plan", "complete", "weighted", "inherited")
@@ -51,6 +52,7 @@ class Draws:
     num_nan_weights: int = 0  # draws whose weight is nan; it counts as zero
     source_ess: float | None = None  # ess of the weighted draws that these were resampled from
     inherited: tuple[Finding, ...] = ()  # findings about those
+    detection: Detection | None = None  # of hypothetical modes; None: the pilot has no candidates
 
     @property
     def num_samples(self) -> int:
@@ -77,6 +79,38 @@ class Draws:
     def evals_per_sample(self) -> float:
         """Evaluations per output draw, pilot and discarded draws included."""
         return self.total_evals / self.num_samples
+
+    def detection_probability(self, share: float, width: float) -> float:
+        """Probability that the searches would have seen a mode of given share and relative width.
+
+        Hypothetical modes are injected among the candidates that the searches have evaluated, and
+        those are counted that their own rule would have noticed. They lie where the candidates look
+        and have the shapes of modes that were met. A needle far outside is not among them.
+
+        Args:
+            share: of the mass, in (0, 1).
+            width: in each coordinate, relative to the typical width of a mode.
+
+        Returns:
+            The recovered fraction; nan where there were no candidates (densities without a
+            gradient, methods of the user's own) or no weights.
+
+        Raises:
+            ValueError: for a share or width out of range.
+        """
+        if self.detection is None or not np.isfinite(self.log_normalizer):
+            return float("nan")
+        return self.detection.probability(self.log_normalizer, share, width)
+
+    @property
+    def detection_limit(self) -> float:
+        """Relative width down to which a mode of a tenth of the mass is seen in nine of ten cases.
+
+        See `detection_probability`; nan where that is, infinite if even wide ones are not seen.
+        """
+        if self.detection is None or not np.isfinite(self.log_normalizer):
+            return float("nan")
+        return self.detection.limit(self.log_normalizer)
 
     def log_normalizer_interval(self, level: float = 0.95) -> tuple[float, float]:
         """Two-sided interval of log Z by the t quantile of replicates - 1 degrees of freedom.
@@ -186,6 +220,7 @@ class Draws:
             ),
             ("KL bound", f"{self.kl_bound:.3f} nats between them, if {SEEN}"),
             ("95 % limits", f"TV at most {self.tv_limit:.3f}, KL at most {self.kl_limit:.3f} nats"),
+            ("detection", self._detection_text()),
             (
                 "evaluations",
                 f"{self.total_evals:,} in all, {self.evals_per_sample:.0f} per draw "
@@ -212,6 +247,19 @@ class Draws:
         if self.source_ess is not None:
             return f"{self.source_ess:.0f} before resampling to {self.num_samples}"
         return f"{self.ess:.0f} of {self.num_samples}"
+
+    def _detection_text(self) -> str:
+        if self.detection is None:
+            return "unknown: this search has no candidates to judge by"
+        seen = ", ".join(
+            f"{self.detection_probability(0.1, width):.0%} at {text}"
+            for width, text in (
+                (1.0, "the typical width"),
+                (0.5, "half of it"),
+                (0.25, "a quarter"),
+            )
+        )
+        return f"a further mode of a tenth of the mass would have been seen: {seen}"
 
     def findings(self) -> list[Finding]:
         """List what looks wrong with the run, without warning about it."""

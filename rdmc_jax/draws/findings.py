@@ -8,6 +8,7 @@ from ..montecarlo.weights import log_mean_exp, pareto_k, relative_weights
 from ..target.flat import ravel_ensemble
 from ..types import Finding
 from .coverage import disagreement
+from .detection import PROBABILITY, SHARE
 
 if TYPE_CHECKING:
     from .draws import Draws
@@ -24,6 +25,8 @@ NONFINITE_SHARE = 0.01
 far outside, where a healthy density may overflow. Message and `Draws.summary` show them too."""
 ONE_SOURCE_SHARE = 0.05
 """Share of the mass that only one source found (R111)."""
+NARROW = 0.5
+"""Width, relative to the typical one, of which a mode should be seen (R117)."""
 PREDICTION_RATIO = 1.5
 """Limit of the reported TV bound over the limit that the pilot predicted (R115)."""
 PART_STANDARD_ERRORS = 5.0
@@ -39,7 +42,7 @@ def findings(draws: "Draws") -> list[Finding]:
     R108 single precision too coarse, R109 only one replicate, R110 budget exceeded, R111 mass that
     only one of the searches found, R112 replicates disagree about where the mass is, R113
     weights that are not numbers, R114 tolerance not met, R115 pilot too small, R116
-    searches that saw different modes.
+    searches that saw different modes, R117 modes of half the typical width may have been missed.
 
     Args:
         draws: the run's record.
@@ -154,7 +157,8 @@ def _weights(draws: "Draws") -> list[Finding]:
         )
         found.append(Finding("R104", text))
     found += _tolerance(draws)
-    return found + _searches(draws) + _coverage(draws) + _replicates(draws, log_weight, replicate)
+    found += _searches(draws) + _detection(draws)
+    return found + _coverage(draws) + _replicates(draws, log_weight, replicate)
 
 
 def _tolerance(draws: "Draws") -> list[Finding]:
@@ -195,6 +199,22 @@ def _searches(draws: "Draws") -> list[Finding]:
         "there may be modes that no search saw. Raise num_replicates, or pass known_positions."
     )
     return [Finding("R116", text)]
+
+
+def _detection(draws: "Draws") -> list[Finding]:
+    seen = draws.detection_probability(SHARE, NARROW)
+    if not seen < PROBABILITY:  # nan: unknown
+        return []
+    limit = draws.detection_limit
+    searched = draws.plan.search_evals
+    now = "" if searched is None else f" (now {searched:g})"
+    text = (
+        f"a further mode of a tenth of the mass, half as wide as those met, would have been seen "
+        f"with probability {seen:.2f}. The detection limit (probability {PROBABILITY:g}) is "
+        f"{limit:.2g} times the typical width. Raise search_evals{now} to look for narrower ones, "
+        "or pass known_positions."
+    )
+    return [Finding("R117", text)]
 
 
 def _coverage(draws: "Draws") -> list[Finding]:

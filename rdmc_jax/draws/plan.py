@@ -92,6 +92,7 @@ class Plan(NamedTuple):
     trials: tuple[Trial | LevelTrial, ...] = ()  # discarded draws that decided the sizes
     accuracy: Accuracy | None = None  # only with a tolerance
     exchanged_pools: tuple[str, ...] = ()  # searches that differed, in words
+    search_evals: float | None = None  # asked of all pilots together
 
     @property
     def num_particles(self) -> int:

@@ -8,6 +8,8 @@ points climb to it. But where it does dominate, the density is higher than the G
 modes met so far explain, and one evaluation there shows this.
 """
 
+import functools
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -169,7 +171,7 @@ NOTABLE = 3.0
 """Excess of the log density over what is explained that makes a candidate notable."""
 UNNOTABLE = -1e30
 """Score of a candidate that is not notable: it wins only if no other candidate is."""
-OCTAVES = (-0.5, 1.5)
+OCTAVES = (0.0, 1.0)
 """Range of the candidates' breadth over the spread of the points met, in powers of two."""
 FAR_OCTAVES = (2.0, 8.0)
 """The same for an eighth of the starts: the points met may be one narrow mode of several."""
@@ -179,6 +181,10 @@ FEW, NUMBERS = 128, 2**16
 """Candidates that each start may have in any dimension, and, beyond that number, coordinates that
 the candidates of one start may have together. More would need more memory than an ensemble does, in
 dimensions where they find nothing."""
+SIDE_BY_SIDE = 4096
+"""Density values computed at once: as many as an ensemble computes."""
+SAME_MODE = 1.0
+"""Squared distance, in units of twice the width, within which two points describe one mode."""
 
 
 def affordable(num_candidates: int, dim: int) -> int:
@@ -193,6 +199,26 @@ def affordable(num_candidates: int, dim: int) -> int:
 def thinned_to(number: int, leaf: Array) -> Array:
     """Rows at equal distances, ``number`` of them."""
     return leaf[jnp.arange(number) * leaf.shape[0] // number]
+
+
+def divisor(number: int, most: int) -> int:
+    """Largest divisor of ``number`` that is at most ``most``: equal batches compile once."""
+    return next(k for k in range(min(number, most), 0, -1) if number % k == 0)
+
+
+def best_first(met: LocalGaussian) -> LocalGaussian:
+    """The points in order of mass; those that repeat a mode of more mass come after all others."""
+    mass = jnp.where(jnp.isfinite(met.log_mass), met.log_mass, -jnp.inf)
+    number = jnp.arange(mass.shape[0])
+
+    def is_repeated(one: tuple[Array, Array, Array, Array]) -> Array:
+        x, deviation, own, k = one
+        is_before = (mass > own) | ((mass == own) & (number < k))
+        return jnp.any(is_before & (squared_distance(x, met.x, 2 * deviation) < SAME_MODE))
+
+    repeated = jax.lax.map(is_repeated, (met.x, met.deviation, mass, number), batch_size=64)
+    order = jnp.lexsort((-mass, repeated | (mass == -jnp.inf)))
+    return jax.tree.map(lambda leaf: leaf[order], met)
 
 
 def log_explained(met: LocalGaussian, x: Array) -> Array:
@@ -215,15 +241,49 @@ def log_explained(met: LocalGaussian, x: Array) -> Array:
     return jax.lax.scan(one, jnp.full(x.shape[:1], -jnp.inf, x.dtype), met)[0]
 
 
+BETWEEN = (0.25, 0.5, 0.75)
+"""Where the density between two points is looked at."""
+BARRIER = 1.0
+"""How much lower than at both ends the log density between them is if these are two modes."""
+
+
+def is_apart(logdensity_fn: LogDensityFn, met: LocalGaussian, x: Array, value: Array) -> Array:
+    """Whether a point is on a mode of its own: none met explains it, and a valley is between.
+
+    Bent modes are not explained by Gaussians, so the straight line to the point met that explains
+    it best is looked at.
+    """
+
+    def explained(at: LocalGaussian) -> Array:
+        return at.value - 0.5 * squared_length(at.curvature, (x - at.x)[None])[0]
+
+    heights = jax.vmap(explained)(met)
+    nearest = jnp.argmax(heights)
+    line = x + jnp.asarray(BETWEEN, x.dtype)[:, None] * (met.x[nearest] - x)
+    lowest = jnp.min(jax.vmap(logdensity_fn)(line))
+    is_valley = lowest < jnp.minimum(value, met.value[nearest]) - BARRIER
+    return (value > heights[nearest] + NOTABLE) & is_valley
+
+
+class Proposal(NamedTuple):
+    """Starts of one block of candidates."""
+
+    starts: Array  # (num_new, dim)
+    num_notable: Array  # starts whose density the points met do not explain
+    num_nonfinite: Array
+    log_excess: Array  # (num_injected, num_widths), see `log_excess_of_injected`
+
+
 def propose_starts(
     rng_key: PRNGKey,
     logdensity_fn: LogDensityFn,
     best: LocalGaussian,
+    explaining: LocalGaussian,
     unit: Array,
     *,
     num_new: int,
     num_candidates: int,
-) -> tuple[Array, Array]:
+) -> Proposal:
     """New starts where the density exceeds what the Gaussians of the points met explain.
 
     Candidates are Gaussian around the mean of ``best``, with one deviation for all coordinates in
@@ -235,14 +295,16 @@ def propose_starts(
         rng_key: key.
         logdensity_fn: target.
         best: points met so far, chosen by `log_rank`, leading axis num_best.
+        explaining: points whose Gaussians explain the density.
         unit: typical width of a mode in each coordinate, shape (dim,).
         num_new: number of starts.
         num_candidates: candidates for each of them.
 
     Returns:
-        Starts, shape (num_new, dim), and the number of candidates without density.
+        `Proposal`.
     """
     dim, dtype = best.x.shape[1], best.x.dtype
+    center = jnp.mean(best.x, axis=0)
     breadth = jnp.sqrt(1 + jnp.mean((deviation_of(best.x) / unit) ** 2))
     number = jnp.arange(num_new)
     is_far = number // 2 % 8 == 7
@@ -251,18 +313,72 @@ def propose_starts(
     )
     octave = low + (high - low) * (number * GOLDEN % 1.0).astype(dtype)
     noise = jax.random.normal(rng_key, (num_new, num_candidates, dim), dtype)
-    reach = (2.0**octave * breadth)[:, None, None]
-    tries = jnp.mean(best.x, axis=0)[None, None] + reach * unit[None, None] * noise
-    flat = tries.reshape(-1, dim)
-    value = jax.lax.map(logdensity_fn, flat, batch_size=num_new)
-    few = jax.tree.map(lambda leaf: thinned_to(NUM_EXPLAINING, leaf), best)
-    explained = log_explained(few, flat)
-    value, excess = (one.reshape(num_new, -1) for one in (value, value - explained))
+    z = ((2.0**octave * breadth)[:, None, None] * noise).reshape(-1, dim)
+    tries = center + unit * z
+    value = jax.lax.map(logdensity_fn, tries, batch_size=divisor(len(tries), SIDE_BY_SIDE))
+    value, explained = (
+        one.reshape(num_new, -1) for one in (value, log_explained(explaining, tries))
+    )
     is_finite = jnp.isfinite(value)
-    excess = jnp.where(is_finite, excess, -jnp.inf)
+    excess = jnp.where(is_finite, value - explained, -jnp.inf)
+    is_by_excess = number[:, None] % 2 == 0
     by_height = jnp.where(excess > NOTABLE, value, UNNOTABLE + excess)
-    score = jnp.where(number[:, None] % 2 == 0, excess, by_height)
-    chosen = jnp.take_along_axis(tries, jnp.argmax(score, axis=1)[:, None, None], axis=1)[:, 0]
+    score = jnp.where(is_by_excess, excess, by_height)
+    winner = jnp.argmax(score, axis=1)[:, None]
+    chosen = jnp.take_along_axis(tries.reshape(num_new, -1, dim), winner[:, :, None], axis=1)[:, 0]
     fallback = thinned_to(num_new, best.x)
-    new = jnp.where(jnp.any(is_finite, axis=1)[:, None], chosen, fallback)
-    return new, jnp.sum(~is_finite, dtype=jnp.int32)
+    # log density at which a candidate would have been climbed from
+    best_score = jnp.take_along_axis(score, winner, axis=1)
+    noticed = explained + NOTABLE
+    wins = jnp.where(is_by_excess, explained + best_score, best_score)
+    return Proposal(
+        jnp.where(jnp.any(is_finite, axis=1)[:, None], chosen, fallback),
+        jnp.sum(jnp.any(excess > NOTABLE, axis=1), dtype=jnp.int32),
+        jnp.sum(~is_finite, dtype=jnp.int32),
+        log_excess_of_injected(z, jnp.maximum(noticed, wins).reshape(-1), best, unit, breadth),
+    )
+
+
+NUM_INJECTED = 128
+"""Hypothetical modes that are injected."""
+WIDTHS = tuple(2.0 ** (1 - 0.5 * k) for k in range(11))
+"""Their widths, relative to the typical width of a mode."""
+
+
+def log_excess_of_injected(
+    z: Array, noticed: Array, best: LocalGaussian, unit: Array, breadth: Array
+) -> Array:
+    """Largest log ratio of the Gaussian density of hypothetical modes to what would be noticed.
+
+    The modes lie like candidates about the points met: their deviations from there are the same,
+    in units of the breadth, in every block and every search. Each has the ratios of widths that
+    one of the points met has, along axes of its own, as candidates know no direction.
+
+    Args:
+        z: candidates less their mean, in units of ``unit``, shape (num_candidates, dim).
+        noticed: log density from which on each is climbed from.
+        best: points met.
+        unit: typical widths, shape (dim,).
+        breadth: deviation of the candidates nearest to the mean, in these units.
+
+    Returns:
+        For each mode and each of `WIDTHS`, ``max_z (log N(z; mode) - noticed)``: with a share of
+        the mass times Z above minus its logarithm, the search would have seen the mode.
+    """
+    dim, dtype = z.shape[1], z.dtype
+    center_key, octave_key = jax.random.split(jax.random.key(0))
+    octave = jax.random.uniform(octave_key, (NUM_INJECTED, 1), dtype, *OCTAVES)
+    center = breadth * 2.0**octave * jax.random.normal(center_key, (NUM_INJECTED, dim), dtype)
+    log_width = -0.5 * jnp.log(thinned_to(NUM_INJECTED, best.curvature.values))
+    log_width -= jnp.mean(log_width, axis=1, keepdims=True)
+    precision = jnp.exp(-2 * log_width)
+    product = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+    distance2 = product(z**2, precision.T) - 2 * product(z, (precision * center).T)
+    distance2 = jnp.maximum(distance2 + jnp.sum(precision * center**2, axis=1)[None], 0.0)
+    log_unit = 0.5 * dim * math.log(2 * math.pi) + jnp.sum(jnp.log(unit))
+
+    def of_width(width: Array) -> Array:
+        height = -0.5 * distance2 / width**2 - noticed[:, None]
+        return jnp.max(height, axis=0) - log_unit - dim * jnp.log(width)
+
+    return jax.lax.map(of_width, jnp.asarray(WIDTHS, dtype)).T

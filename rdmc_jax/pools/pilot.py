@@ -18,13 +18,20 @@ import jax.numpy as jnp
 
 from ..montecarlo.kernels import ChainState, mala, random_walk
 from ..montecarlo.resampling import systematic
-from ..types import Array, Evaluations, Laplace, LogDensityFn, PRNGKey, record
+from ..types import Array, Evaluations, Injected, Laplace, LogDensityFn, PRNGKey, record
 from .curvature import average_factor, products_per_point
 from .mode_search import (
+    BETWEEN,
+    NUM_EXPLAINING,
+    NUM_INJECTED,
     NUM_SHRINKS,
+    WIDTHS,
     LocalGaussian,
     affordable,
+    best_first,
     clip_widths,
+    divisor,
+    is_apart,
     lbfgs_ascent,
     local_factor,
     local_gaussian,
@@ -40,8 +47,32 @@ NUM_LAPLACE = 32
 """Gaussians at modes that are passed on, chosen like the starts of the chains."""
 CONTINUED = 0.25
 """Share of the climbs of each later round that go on from the best points so far."""
-SIDE_BY_SIDE = 4096
+MOST_PRODUCTS = 4096
 """Hessian products computed at once: more would need much more memory than an ensemble does."""
+
+
+WORTH_MORE = 4.6
+"""Log of the largest mass over that of a mode for which the search goes on."""
+WAITS = (6, 40)
+"""Dimensions below and above which the search goes on as long as in these."""
+
+
+class _Search(NamedTuple):
+    number: Array  # rounds of climbs so far
+    starts: Array
+    unit: Array
+    met: LocalGaussian  # distinct modes first, see `best_first`
+    best: LocalGaussian  # (num_chains,)
+    num_tried: Array  # candidates
+    num_blocks: Array
+    last_new: Array  # candidates that were tried when something new was met
+    num_notable: Array  # starts of the last block
+    num_nonfinite: Array
+    log_excess: Array  # of injected modes, so far
+
+
+def _explaining(met: LocalGaussian) -> LocalGaussian:
+    return jax.tree.map(lambda leaf: leaf[:NUM_EXPLAINING], met)
 
 
 class Pilot(NamedTuple):
@@ -55,6 +86,7 @@ class Pilot(NamedTuple):
     num_evals: Evaluations
     num_nonfinite: Array
     laplace: Laplace | None = None  # at modes, in the user's coordinates
+    injected: Injected | None = None  # what the search would have seen
 
 
 PilotFn = Callable[[PRNGKey, LogDensityFn, Array, Array | None], Pilot]
@@ -73,6 +105,11 @@ class climbing_pilot:
         num_iterations: L-BFGS iterations of each, one value and gradient each.
         num_candidates: candidates for each start of a later round; the one that known modes
             explain least is taken. Fewer in more than 128 dimensions, see `mode_search.affordable`.
+        least_evals: evaluations up to which blocks of candidates go on after the rounds.
+        most_evals: the same as long as the last mode was met lately; it counts if it has a
+            hundredth of the largest mass and lies behind a valley. In ``dim`` dimensions the search
+            goes on for ``2^{dim/2}`` times the candidates that it took: modes narrower by √2
+            dominate as many times fewer.
         num_chains: chains, the number of points returned.
         num_steps: MALA steps of each.
 
@@ -84,6 +121,8 @@ class climbing_pilot:
     num_starts: int = 64
     num_iterations: int = 24
     num_candidates: int = 192
+    least_evals: int = 0
+    most_evals: int = 0
     num_chains: int = 256
     num_steps: int = 48
 
@@ -106,57 +145,102 @@ class climbing_pilot:
             # all known points join the pool, but climbing is expensive: a thinned set climbs
             thinned = known[:: -(-2 * known.shape[0] // self.num_starts)].astype(dtype)
             starts = starts.at[-thinned.shape[0] :].set(thinned)
-        side_by_side = max(1, SIDE_BY_SIDE // products_per_point(dim))
+        side_by_side = divisor(self.num_starts, max(1, MOST_PRODUCTS // products_per_point(dim)))
+        per_block = self._per_block(dim)
 
-        def one_round(carry: Any, step: Any) -> tuple[Any, Array]:
-            starts, unit, met, _ = carry
-            number, (best_key, new_key) = step
+        def climbed(carry: _Search) -> _Search:
             *ends, bad = jax.vmap(
-                lambda x: lbfgs_ascent(logdensity_fn, x, unit, self.num_iterations)
-            )(starts)
+                lambda x: lbfgs_ascent(logdensity_fn, x, carry.unit, self.num_iterations)
+            )(carry.starts)
             seen = jax.lax.map(
                 lambda end: local_gaussian(logdensity_fn, end[0], end[1], end[2], look_key),
                 tuple(ends),
-                batch_size=_divisor(self.num_starts, side_by_side),
+                batch_size=side_by_side,
             )
-            met = jax.tree.map(
-                lambda old, new: jax.lax.dynamic_update_slice_in_dim(
-                    old, new, number * self.num_starts, 0
-                ),
-                met,
-                seen,
+            is_new = jax.lax.map(
+                lambda one: is_apart(logdensity_fn, _explaining(carry.met), *one),
+                (seen.x, seen.value),
+                batch_size=self.num_starts,
             )
+            both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), carry.met, seen)
+            met = jax.tree.map(lambda leaf: leaf[: self._num_met()], best_first(both))
+            is_new &= seen.log_mass > met.log_mass[0] - WORTH_MORE
             clipped = clip_widths(met)
+            best_key = jax.random.fold_in(round_key, 2 * carry.number)
             chosen = systematic(best_key, log_rank(clipped), self.num_chains)
             best = jax.tree.map(lambda leaf: leaf[chosen], clipped)
-            unit = _geometric_mean(best.deviation)
-            new, missed = jax.lax.cond(
-                number == self.num_rounds - 1,
-                lambda: (starts[: self._num_new()], jnp.zeros((), jnp.int32)),
-                lambda: propose_starts(
-                    new_key,
+            last_new = jnp.where(jnp.any(is_new), carry.num_tried, carry.last_new)
+            return carry._replace(
+                number=carry.number + 1,
+                unit=_geometric_mean(best.deviation),
+                met=met,
+                best=best,
+                last_new=last_new,
+                num_nonfinite=carry.num_nonfinite + jnp.sum(bad),
+            )
+
+        def looked(carry: _Search) -> _Search:
+            """Blocks of candidates, until one is notable or the search has gone on long enough."""
+            explaining = _explaining(carry.met)
+            further = 2.0 ** (0.5 * min(max(dim, WAITS[0]), WAITS[1])) * carry.last_new
+
+            def is_wanted(now: _Search) -> Array:
+                ahead = self._counted(dim, now.number + 1, now.num_tried + per_block).logdensity
+                is_early = (now.number < self.num_rounds) & (now.num_tried == carry.num_tried)
+                goes_on = (ahead <= self.least_evals) | (now.num_tried < further)
+                goes_on &= (ahead <= self.most_evals) & (now.number >= self.num_rounds)
+                return (now.num_notable == 0) & (is_early | goes_on)
+
+            def block(now: _Search) -> _Search:
+                key = jax.random.fold_in(round_key, 2 * now.num_blocks + 1)
+                found = propose_starts(
+                    key,
                     logdensity_fn,
-                    best,
-                    unit,
+                    now.best,
+                    explaining,
+                    now.unit,
                     num_new=self._num_new(),
                     num_candidates=affordable(self.num_candidates, dim),
-                ),
-            )
-            again = thinned_to(self.num_starts - self._num_new(), best.x)
-            return (jnp.concatenate([again, new]), unit, met, best), jnp.sum(bad) + missed
+                )
+                again = thinned_to(self.num_starts - self._num_new(), now.best.x)
+                return now._replace(
+                    starts=jnp.concatenate([again, found.starts]),
+                    num_tried=now.num_tried + per_block,
+                    num_blocks=now.num_blocks + 1,
+                    num_notable=found.num_notable,
+                    num_nonfinite=now.num_nonfinite + found.num_nonfinite,
+                    log_excess=jnp.maximum(now.log_excess, found.log_excess),
+                )
+
+            return jax.lax.while_loop(is_wanted, block, carry._replace(num_notable=zero))
+
+        def one_round(carry: _Search) -> _Search:
+            return looked(climbed(carry))
+
+        def is_running(carry: _Search) -> Array:
+            return (carry.number < self.num_rounds) | (carry.num_notable > 0)
 
         def nothing(count: int) -> LocalGaussian:
             many = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], count, axis=0), first)
             no_mass = jnp.full_like(many.value, -jnp.inf)
             return many._replace(value=no_mass, log_mass=no_mass)
 
-        met = nothing(self.num_rounds * self.num_starts)
-        keys = jax.random.split(round_key, (self.num_rounds, 2))
-        (_, width, _, begin), bad = jax.lax.scan(
-            one_round,
-            (starts, guess, met, nothing(self.num_chains)),
-            (jnp.arange(self.num_rounds), (keys[:, 0], keys[:, 1])),
+        zero = jnp.zeros((), jnp.int32)
+        begin_with = _Search(
+            number=zero,
+            starts=starts,
+            unit=guess,
+            met=nothing(self._num_met()),
+            best=nothing(self.num_chains),
+            num_tried=zero,
+            num_blocks=zero,
+            last_new=zero,
+            num_notable=zero,
+            num_nonfinite=zero,
+            log_excess=jnp.full((NUM_INJECTED, len(WIDTHS)), -jnp.inf, dtype),
         )
+        end = jax.lax.while_loop(is_running, one_round, begin_with)
+        width, begin = end.unit, end.best
         factors = jax.vmap(local_factor)(begin)
         if factors.ndim == 2:
             shape = width
@@ -173,33 +257,39 @@ class climbing_pilot:
         limited = ratio * factors if factors.ndim == 2 else ratio[:, :, None] * factors
         narrower = _geometric_mean(ratio * begin.deviation) / width
         shape = shape * (narrower if shape.ndim == 1 else narrower[:, None])
-        evals = self.evaluations(dim)
+        evals = self._counted(dim, end.number, end.num_tried)
         return Pilot(
             location,
             scale,
             shape,
             points,
             logdensity,
-            jax.tree.map(jnp.asarray, evals),
-            jnp.sum(bad) + chain_bad,
+            jax.tree.map(lambda count: jnp.asarray(count, jnp.int32), evals),
+            end.num_nonfinite + chain_bad,
             _laplace(*(thinned_to(NUM_LAPLACE, one) for one in (begin.x, begin.slope, limited))),
+            Injected(end.log_excess, width),
         )
 
     def _num_new(self) -> int:
         return self.num_starts - int(CONTINUED * self.num_starts)
 
-    def evaluations(self, dim: int) -> Evaluations:
-        """Number of evaluations that it makes in ``dim`` dimensions, known beforehand."""
+    def _per_block(self, dim: int) -> int:
+        return self._num_new() * affordable(self.num_candidates, dim)
+
+    def evaluations(self, dim: int) -> int:
+        """Evaluations of the rounds in ``dim`` dimensions; further candidates come beside them."""
+        num_tried = (self.num_rounds - 1) * self._per_block(dim)
+        return self._counted(dim, self.num_rounds, num_tried).logdensity
+
+    def _num_met(self) -> int:
+        return max(NUM_EXPLAINING, self.num_rounds * self.num_starts)
+
+    def _counted(self, dim: int, num_rounds: Any, num_tried: Any) -> Evaluations:
         looks = 1 + products_per_point(dim)
-        climbs = self.num_rounds * self.num_starts * (self.num_iterations + looks - 1)
+        climbs = num_rounds * self.num_starts * (self.num_iterations + looks - 1)
         both = looks + climbs + self.num_chains * (self.num_steps + 1)
-        tried = (self.num_rounds - 1) * self._num_new() * affordable(self.num_candidates, dim)
-        return Evaluations(both + tried + self.num_starts * NUM_SHRINKS, both)
-
-
-def _divisor(number: int, most: int) -> int:
-    """Largest divisor of ``number`` that is at most ``most``: equal batches compile once."""
-    return next(k for k in range(min(number, most), 0, -1) if number % k == 0)
+        others = self.num_starts * (NUM_SHRINKS + num_rounds * len(BETWEEN))
+        return Evaluations(both + num_tried + others, both)
 
 
 def _geometric_mean(deviation: Array) -> Array:

@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ..draws.coverage import Coverage, coverage
+from ..draws.detection import Detection
 from ..draws.draws import Draws
 from ..draws.plan import Plan
 from ..montecarlo.weights import (
@@ -24,7 +25,7 @@ from ..montecarlo.weights import (
     tv_bound,
     tv_limit,
 )
-from ..planning.defaults import most_evals, search_evals
+from ..planning.defaults import at_least, most_evals, pilot_evals, preparation_evals
 from ..planning.tolerance import Ladder, PrepareFn, RunFn, search_sizes, with_trials
 from ..samplers.core import (
     FIT_KEY,
@@ -229,6 +230,8 @@ def assemble(
     largest = float(np.max(np.where(np.isfinite(ranges), ranges, 0.0)))
     nan = float("nan")
     certified = tv_limit(log_weight, labels).upper if weighted else nan
+    injected = [one.injected for one in (*prepares, *again) if one.injected is not None]
+    detection = Detection.of(injected) if injected else None
     if plan.accuracy is not None:
         met = plan.accuracy._replace(certified=certified, spent=max(evals))
         plan = plan._replace(accuracy=met)
@@ -252,6 +255,7 @@ def assemble(
         largest_logdensity=largest,
         coverage=seen,
         num_nan_weights=int(np.sum(broken)),
+        detection=detection,
     )
 
 
@@ -307,16 +311,27 @@ MOST_FURTHER_SEARCHES = 2
 """Searches of each replicate beyond the first, as long as each sees what none has seen."""
 
 
-def most_further_searches(plan: Plan, prepared: Preparation) -> int:
-    """How many further searches of each replicate a plan allows, for its method and budget."""
-    if plan.sizes is None:
-        return 0
+def has_room(plan: Plan, searches: list[list[Preparation]]) -> bool:
+    """Whether each replicate may search once more, for the method and budgets of a plan.
+
+    All searches together may cost what one may that goes on for something new, or
+    `MOST_FURTHER_SEARCHES` more that do not.
+    """
+    if plan.sizes is None or len(searches) > MOST_FURTHER_SEARCHES:
+        return False
+    spent = [sum(int(max(one.pool.num_evals)) for one in some) for some in searches]
+    ahead = sum(spent) + spent[-1]
+    dim, num_replicates = searches[0][0].location.size, plan.num_replicates
+    allowed = plan.search_evals
+    if allowed is None:
+        several = (1 + MOST_FURTHER_SEARCHES) * pilot_evals(at_least(plan.sizes).pilot, dim)
+        allowed = num_replicates * max(several, pilot_evals(plan.sizes.pilot, dim))
     if plan.max_evals is None:
-        return MOST_FURTHER_SEARCHES
-    dim, num_samples = prepared.location.size, plan.num_replicates * plan.recipe.num_ensembles
-    least = most_evals(plan.sizes, dim, num_samples * NUM_PARTICLES, plan.num_replicates)
-    each = plan.num_replicates * search_evals(plan.sizes, dim)
-    return int(min(MOST_FURTHER_SEARCHES, (plan.max_evals - least) / each))
+        return ahead <= allowed
+    num_samples = num_replicates * plan.recipe.num_ensembles * NUM_PARTICLES
+    most = most_evals(plan.sizes, dim, num_samples, num_replicates)
+    most += len(searches) * num_replicates * preparation_evals(plan.sizes, dim)
+    return ahead <= allowed and most <= plan.max_evals
 
 
 def _chunks(num_ensembles: int, num_particles: int, chunk_size: int | None) -> int:
@@ -365,6 +380,7 @@ def run_plan(
             "known_positions": known,
             "method": (recipe.pilot, recipe.method),
             "max_evals": plan.max_evals,
+            "search_evals": plan.search_evals,
             "tolerance": None if search is None else search.tolerance,
         }
         store = open_checkpoint(checkpoint, key, logdensity_fn, position, data, config)
@@ -399,8 +415,8 @@ def run_plan(
             prepare(replicate)
         is_fitted = isinstance(recipe.method.start, FittedStart)
         if is_fitted:
-            searches, most = [list(prepares)], most_further_searches(plan, prepares[0])
-            while (differing := seen_once(searches)) and len(searches) <= most:
+            searches = [list(prepares)]
+            while (differing := seen_once(searches)) and has_room(plan, searches):
                 number = len(searches)
                 searches.append([search_again(k, number) for k in range(len(prepares))])
             prepares[:] = shared_pools(searches)

@@ -20,6 +20,7 @@ from ..types import (
     Array,
     ArrayTree,
     FittedStart,
+    Injected,
     Laplace,
     LogDensityFn,
     Method,
@@ -83,6 +84,7 @@ class Preparation(NamedTuple):
     pool: Pool  # in those coordinates
     logdensity_range: Array  # (2,) smallest and largest finite value the pilot's points have
     fresh_log_weight: Array | None = None  # of draws of a fitted mixture that did not shape it
+    injected: Injected | None = None  # what the pilot would have seen, in the user's coordinates
 
 
 def prepare(
@@ -140,7 +142,8 @@ def prepare(
         num_nonfinite=bad + pool.num_nonfinite,
         laplace=laplace,
     )
-    return Preparation(found.location, scale, counted, _range(found.logdensity))
+    seen = _range(found.logdensity)
+    return Preparation(found.location, scale, counted, seen, injected=found.injected)
 
 
 def fit(

@@ -12,7 +12,7 @@ from ..diffusion.estimators.chains import chains, plain_average
 from ..diffusion.grids import time_grid
 from ..diffusion.transitions import exponential
 from ..montecarlo.kernels import mala, random_walk, ula
-from ..pools.pilot import PilotFn, climbing_pilot, gradient_free_pilot
+from ..pools.pilot import climbing_pilot, gradient_free_pilot
 from ..pools.pool import broad_chains, known_points, union
 from ..pools.tempering import tempered_smc
 from ..types import Method, PoolGenerator, record
@@ -60,7 +60,7 @@ class MixtureSizes:
         larger: what takes over where no mixture resembles the target.
     """
 
-    pilot: PilotFn = climbing_pilot()
+    pilot: climbing_pilot | gradient_free_pilot = climbing_pilot()
     num_pool: int = 256
     num_steps: int = 2
     max_rounds: int = 32
@@ -167,7 +167,7 @@ NUM_REWEIGHTED = 512
 """Particles of the pass that re-weights a pool, at most."""
 
 
-def larger_pilot(sizes: MixtureSizes) -> PilotFn:
+def larger_pilot(sizes: MixtureSizes) -> climbing_pilot | gradient_free_pilot:
     """The pilot with more and longer chains, for the pool of `restarted`."""
     if isinstance(sizes.pilot, climbing_pilot):
         return dataclasses.replace(
@@ -175,7 +175,6 @@ def larger_pilot(sizes: MixtureSizes) -> PilotFn:
             num_chains=sizes.larger.num_chains,
             num_steps=sizes.larger.num_chain_steps,
         )
-    assert isinstance(sizes.pilot, gradient_free_pilot)
     return dataclasses.replace(sizes.pilot, num_particles=sizes.larger.num_chains)
 
 
