@@ -158,8 +158,27 @@ class Laplace(NamedTuple):
 class Injected(NamedTuple):
     """What a search would have seen of hypothetical modes; `mode_search.log_excess_of_injected`."""
 
-    log_excess: Array  # (num_modes, num_widths)
-    typical: Array  # (dim,) typical deviation within a mode, of which the widths are multiples
+    log_excess: Array  # (num_modes, num_widths); infinite where draws have the mass anyway
+    reference: Array  # (dim,) deviations of which the widths are multiples
+    typical: Array  # (dim,) typical deviation within a mode, at the end of the search
+
+
+class Runaway(NamedTuple):
+    """Climbs that ended far out where the density does not fall off, and the highest of them."""
+
+    number: Array
+    position: Array  # (dim,)
+    logdensity: Array
+
+    def joined(self, x: Array, logdensity: Array, is_one: Array) -> "Runaway":
+        """Add those of some points."""
+        highest = jnp.argmax(jnp.where(is_one, logdensity, -jnp.inf))
+        is_higher = is_one[highest] & (logdensity[highest] > self.logdensity)
+        return Runaway(
+            self.number + jnp.sum(is_one, dtype=jnp.int32),
+            jnp.where(is_higher, x[highest], self.position),
+            jnp.where(is_higher, logdensity[highest], self.logdensity),
+        )
 
 
 class Pool(NamedTuple):

@@ -20,6 +20,8 @@ import numpy as np
 from ..pools.mode_search import WIDTHS
 from ..types import Injected
 
+NEVER = 1e9
+"""Log excess that stands for infinity, where it is interpolated."""
 SHARE, PROBABILITY = 0.1, 0.9
 """Share of the mass, and probability, for which `Detection.limit` names the width."""
 
@@ -33,9 +35,16 @@ class Detection(NamedTuple):
     @classmethod
     def of(cls, injected: Sequence[Injected]) -> "Detection":
         """Join searches: what one of them sees is seen."""
-        largest = np.max([np.asarray(one.log_excess, np.float64) for one in injected], axis=0)
+        sizes = [np.mean(np.log(np.asarray(one.typical, np.float64))) for one in injected]
+        found = []
+        for one in injected:
+            reference = np.mean(np.log(np.asarray(one.reference, np.float64)))
+            shifted = np.log(WIDTHS) + np.mean(sizes) - reference
+            rows = np.clip(np.asarray(one.log_excess, np.float64), -NEVER, NEVER)[:, ::-1]
+            grid = np.log(WIDTHS)[::-1]
+            found.append([np.interp(shifted, grid, row) for row in rows])
         logs = [np.log(np.asarray(one.typical, np.float64)) for one in injected]
-        return cls(largest, np.exp(np.mean(logs, axis=0)))
+        return cls(np.max(found, axis=0), np.exp(np.mean(logs, axis=0)))
 
     def probability(self, log_normalizer: float, share: float, width: float) -> float:
         """Probability that a mode would have been seen.

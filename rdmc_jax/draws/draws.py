@@ -12,7 +12,7 @@ import numpy as np
 from ..montecarlo.resampling import systematic
 from ..montecarlo.weights import has_weight, pareto_k, relative_weights, t_quantile, weight_ess
 from ..samplers.sampler import StepInfo
-from ..types import Array, ArrayTree, Evaluations, Finding, PRNGKey, RDMCWarning
+from ..types import Array, ArrayTree, Evaluations, Finding, PRNGKey, RDMCWarning, Runaway
 from .coverage import Coverage
 from .detection import Detection
 from .plan import Plan
@@ -53,6 +53,7 @@ class Draws:
     source_ess: float | None = None  # ess of the weighted draws that these were resampled from
     inherited: tuple[Finding, ...] = ()  # findings about those
     detection: Detection | None = None  # of hypothetical modes; None: the pilot has no candidates
+    runaway: Runaway | None = None  # climbs that ended where the density does not fall off
 
     @property
     def num_samples(self) -> int:

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..montecarlo.weights import log_mean_exp, pareto_k, relative_weights
 from ..target.flat import ravel_ensemble
-from ..types import Finding
+from ..types import NUM_SHOWN, Finding
 from .coverage import disagreement
 from .detection import PROBABILITY, SHARE
 
@@ -42,7 +42,8 @@ def findings(draws: "Draws") -> list[Finding]:
     R108 single precision too coarse, R109 only one replicate, R110 budget exceeded, R111 mass that
     only one of the searches found, R112 replicates disagree about where the mass is, R113
     weights that are not numbers, R114 tolerance not met, R115 pilot too small, R116
-    searches that saw different modes, R117 modes of half the typical width may have been missed.
+    searches that saw different modes, R117 modes of half the typical width may have been missed,
+    R119 the density does not fall off.
 
     Args:
         draws: the run's record.
@@ -78,7 +79,7 @@ def _run(draws: "Draws") -> list[Finding]:
             "any other target correct the density."
         )
         found.append(Finding("R107", text))
-    found += _over_budget(draws)
+    found += _runaway(draws) + _over_budget(draws)
     is_single = np.asarray(draws.log_weight).dtype == np.float32
     if is_single and draws.largest_logdensity > COARSE_LOGDENSITY:
         text = (
@@ -98,6 +99,23 @@ def _run(draws: "Draws") -> list[Finding]:
         )
         found.append(Finding("R106", text))
     return found
+
+
+def _runaway(draws: "Draws") -> list[Finding]:
+    if draws.runaway is None or not int(draws.runaway.number):
+        return []
+    place = np.asarray(draws.runaway.position)
+    shown = np.array2string(place[:NUM_SHOWN], precision=3, separator=", ")
+    shown += f" (the first {NUM_SHOWN} of {place.size} coordinates)" * (place.size > NUM_SHOWN)
+    text = (
+        f"the density does not fall off: {int(draws.runaway.number)} climbs ended far outside, the "
+        f"highest at {shown} with log density {float(draws.runaway.logdensity):.4g}, and it is no "
+        "lower at a million times that distance from the example position. It cannot be "
+        "normalised as coded, and log Z means nothing. Look for a missing prior, a clipped value, "
+        "or a probability in place of its logarithm. The draws come from elsewhere, if there was "
+        "any mode."
+    )
+    return [Finding("R119", text)]
 
 
 def _over_budget(draws: "Draws") -> list[Finding]:

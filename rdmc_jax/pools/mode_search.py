@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import optax
 
 from ..diffusion.kde import squared_distance
+from ..target.flat import EXACT
 from ..types import Array, LogDensityFn, PRNGKey
 from .curvature import Curvature, curvature, deviations, factor, half_log_det, squared_length
 from .pool import deviation_of
@@ -245,24 +246,60 @@ BETWEEN = (0.25, 0.5, 0.75)
 """Where the density between two points is looked at."""
 BARRIER = 1.0
 """How much lower than at both ends the log density between them is if these are two modes."""
+OUTWARD = (1.0, 2.0**5, 2.0**10, 2.0**20)
+"""Steps, in multiples of its distance from the user's position or of its own width, at which the
+density beyond a point is looked at. The log density of a proper one falls by more than `BARRIER`
+there, be its tail as heavy as it may."""
+FAR = 30.0
+"""Distance, in length scales of the user's position, from which on a coordinate may run away."""
+LOOKS = len(BETWEEN) + len(OUTWARD)
+"""Evaluations of `judged`."""
 
 
-def is_apart(logdensity_fn: LogDensityFn, met: LocalGaussian, x: Array, value: Array) -> Array:
-    """Whether a point is on a mode of its own: none met explains it, and a valley is between.
+class Judged(NamedTuple):
+    """What the density around the end of a climb says of it."""
+
+    is_new: Array  # none of the points met explains it, and a valley is between
+    is_runaway: Array  # far out, and the density never falls beyond
+
+
+def judged(
+    logdensity_fn: LogDensityFn,
+    met: LocalGaussian,
+    position: Array,
+    guess: Array,
+    end: LocalGaussian,
+) -> Judged:
+    """Judge the end of a climb by the density on two lines.
 
     Bent modes are not explained by Gaussians, so the straight line to the point met that explains
-    it best is looked at.
+    it best is looked at. An improper density (a missing prior, a clipped value, a probability for
+    its logarithm) rises or stays flat for ever: its masses are no masses.
+
+    Args:
+        logdensity_fn: target.
+        met: points that explain the density.
+        position: the user's, shape (dim,).
+        guess: length scales there, shape (dim,).
+        end: of a climb.
     """
+    x, value = end.x, end.value
 
     def explained(at: LocalGaussian) -> Array:
         return at.value - 0.5 * squared_length(at.curvature, (x - at.x)[None])[0]
 
     heights = jax.vmap(explained)(met)
     nearest = jnp.argmax(heights)
-    line = x + jnp.asarray(BETWEEN, x.dtype)[:, None] * (met.x[nearest] - x)
-    lowest = jnp.min(jax.vmap(logdensity_fn)(line))
+    between = x[None] + jnp.asarray(BETWEEN, x.dtype)[:, None] * (met.x[nearest] - x)[None]
+    is_far = jnp.abs(x - position) > FAR * guess
+    step = jnp.sign(x - position) * jnp.maximum(jnp.abs(x - position), end.deviation)
+    steps = jnp.asarray(OUTWARD, x.dtype)[:, None] * jnp.where(is_far, step, 0.0)[None]
+    beyond = x[None] + steps
+    seen = jax.vmap(logdensity_fn)(jnp.concatenate([between, beyond]))
+    lowest, farther = jnp.min(seen[: len(BETWEEN)]), jnp.min(seen[len(BETWEEN) :])
     is_valley = lowest < jnp.minimum(value, met.value[nearest]) - BARRIER
-    return (value > heights[nearest] + NOTABLE) & is_valley
+    is_new = (value > heights[nearest] + NOTABLE) & is_valley
+    return Judged(is_new, jnp.any(is_far) & (farther > value - BARRIER))
 
 
 class Proposal(NamedTuple):
@@ -280,6 +317,7 @@ def propose_starts(
     best: LocalGaussian,
     explaining: LocalGaussian,
     unit: Array,
+    reference: Array,
     *,
     num_new: int,
     num_candidates: int,
@@ -297,6 +335,7 @@ def propose_starts(
         best: points met so far, chosen by `log_rank`, leading axis num_best.
         explaining: points whose Gaussians explain the density.
         unit: typical width of a mode in each coordinate, shape (dim,).
+        reference: the same when the search began: injected modes have the same widths throughout.
         num_new: number of starts.
         num_candidates: candidates for each of them.
 
@@ -304,8 +343,7 @@ def propose_starts(
         `Proposal`.
     """
     dim, dtype = best.x.shape[1], best.x.dtype
-    center = jnp.mean(best.x, axis=0)
-    breadth = jnp.sqrt(1 + jnp.mean((deviation_of(best.x) / unit) ** 2))
+    center, breadth = _around(best, unit)
     number = jnp.arange(num_new)
     is_far = number // 2 % 8 == 7
     low, high = (
@@ -314,7 +352,7 @@ def propose_starts(
     octave = low + (high - low) * (number * GOLDEN % 1.0).astype(dtype)
     noise = jax.random.normal(rng_key, (num_new, num_candidates, dim), dtype)
     z = ((2.0**octave * breadth)[:, None, None] * noise).reshape(-1, dim)
-    tries = center + unit * z
+    tries = center[None] + unit[None] * z
     value = jax.lax.map(logdensity_fn, tries, batch_size=divisor(len(tries), SIDE_BY_SIDE))
     value, explained = (
         one.reshape(num_new, -1) for one in (value, log_explained(explaining, tries))
@@ -335,50 +373,94 @@ def propose_starts(
         jnp.where(jnp.any(is_finite, axis=1)[:, None], chosen, fallback),
         jnp.sum(jnp.any(excess > NOTABLE, axis=1), dtype=jnp.int32),
         jnp.sum(~is_finite, dtype=jnp.int32),
-        log_excess_of_injected(z, jnp.maximum(noticed, wins).reshape(-1), best, unit, breadth),
+        log_excess_of_injected(
+            tries, jnp.maximum(noticed, wins).reshape(-1), best, unit, reference
+        ),
     )
 
 
 NUM_INJECTED = 128
 """Hypothetical modes that are injected."""
-WIDTHS = tuple(2.0 ** (1 - 0.5 * k) for k in range(11))
-"""Their widths, relative to the typical width of a mode."""
+WIDTHS = tuple(2.0 ** (1 - 0.5 * k) for k in range(13))
+"""Their widths, relative to the typical width of the modes that were met first."""
 
 
-def log_excess_of_injected(
-    z: Array, noticed: Array, best: LocalGaussian, unit: Array, breadth: Array
-) -> Array:
-    """Largest log ratio of the Gaussian density of hypothetical modes to what would be noticed.
+def _around(best: LocalGaussian, unit: Array) -> tuple[Array, Array]:
+    """Mean of the points met, and their deviation with a width added, in units of the widths."""
+    spread = jnp.mean((deviation_of(best.x) / unit) ** 2)
+    return jnp.mean(best.x, axis=0), jnp.sqrt(1 + spread)
+
+
+def _to_injected(x: Array, best: LocalGaussian, unit: Array, reference: Array) -> Array:
+    """Squared distances of points to the injected modes, in units of their widths at width 1.
 
     The modes lie like candidates about the points met: their deviations from there are the same,
     in units of the breadth, in every block and every search. Each has the ratios of widths that
     one of the points met has, along axes of its own, as candidates know no direction.
 
     Args:
-        z: candidates less their mean, in units of ``unit``, shape (num_candidates, dim).
-        noticed: log density from which on each is climbed from.
+        x: points, shape (num_points, dim).
         best: points met.
-        unit: typical widths, shape (dim,).
-        breadth: deviation of the candidates nearest to the mean, in these units.
+        unit: typical widths of these, shape (dim,).
+        reference: widths of the injected modes, shape (dim,).
 
     Returns:
-        For each mode and each of `WIDTHS`, ``max_z (log N(z; mode) - noticed)``: with a share of
-        the mass times Z above minus its logarithm, the search would have seen the mode.
+        Shape (num_points, num_injected).
     """
-    dim, dtype = z.shape[1], z.dtype
+    dim, dtype = x.shape[1], x.dtype
+    middle, breadth = _around(best, unit)
     center_key, octave_key = jax.random.split(jax.random.key(0))
     octave = jax.random.uniform(octave_key, (NUM_INJECTED, 1), dtype, *OCTAVES)
     center = breadth * 2.0**octave * jax.random.normal(center_key, (NUM_INJECTED, dim), dtype)
     log_width = -0.5 * jnp.log(thinned_to(NUM_INJECTED, best.curvature.values))
     log_width -= jnp.mean(log_width, axis=1, keepdims=True)
     precision = jnp.exp(-2 * log_width)
-    product = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+    z, center = (x - middle[None]) / reference[None], center * (unit / reference)[None]
+    product = functools.partial(jnp.matmul, precision=EXACT)
     distance2 = product(z**2, precision.T) - 2 * product(z, (precision * center).T)
-    distance2 = jnp.maximum(distance2 + jnp.sum(precision * center**2, axis=1)[None], 0.0)
-    log_unit = 0.5 * dim * math.log(2 * math.pi) + jnp.sum(jnp.log(unit))
+    return jnp.maximum(distance2 + jnp.sum(precision * center**2, axis=1)[None], 0.0)
+
+
+def log_excess_of_injected(
+    x: Array, noticed: Array, best: LocalGaussian, unit: Array, reference: Array
+) -> Array:
+    """Largest log ratio of the Gaussian density of hypothetical modes to what would be noticed.
+
+    Args:
+        x: candidates, shape (num_candidates, dim).
+        noticed: log density from which on each is climbed from.
+        best: points met.
+        unit: typical widths of these, shape (dim,).
+        reference: widths of the injected modes, shape (dim,).
+
+    Returns:
+        For each mode and each of `WIDTHS`, ``max_x (log N(x; mode) - noticed)``: with a share of
+        the mass times Z above minus its logarithm, the search would have seen the mode.
+    """
+    dim, distance2 = x.shape[1], _to_injected(x, best, unit, reference)
+    log_unit = 0.5 * dim * math.log(2 * math.pi) + jnp.sum(jnp.log(reference))
 
     def of_width(width: Array) -> Array:
         height = -0.5 * distance2 / width**2 - noticed[:, None]
         return jnp.max(height, axis=0) - log_unit - dim * jnp.log(width)
 
-    return jax.lax.map(of_width, jnp.asarray(WIDTHS, dtype)).T
+    return jax.lax.map(of_width, jnp.asarray(WIDTHS, x.dtype)).T
+
+
+def covered(points: Array, best: LocalGaussian, unit: Array, reference: Array) -> Array:
+    """Whether there is a point in the bulk of an injected mode, whose mass draws then have.
+
+    A light mode on the flank of a met one has no peak of its own, and need not be seen.
+
+    Args:
+        points: on the modes met, shape (num_points, dim).
+        best: points met.
+        unit: typical widths of these, shape (dim,).
+        reference: widths of the injected modes, shape (dim,).
+
+    Returns:
+        Shape (num_injected, num_widths).
+    """
+    nearest = jnp.min(_to_injected(points, best, unit, reference), axis=0)
+    bulk = points.shape[1] + 2 * math.sqrt(2 * points.shape[1])
+    return nearest[:, None] < bulk * jnp.asarray(WIDTHS, points.dtype)[None] ** 2

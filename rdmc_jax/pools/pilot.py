@@ -18,10 +18,10 @@ import jax.numpy as jnp
 
 from ..montecarlo.kernels import ChainState, mala, random_walk
 from ..montecarlo.resampling import systematic
-from ..types import Array, Evaluations, Injected, Laplace, LogDensityFn, PRNGKey, record
+from ..types import Array, Evaluations, Injected, Laplace, LogDensityFn, PRNGKey, Runaway, record
 from .curvature import average_factor, products_per_point
 from .mode_search import (
-    BETWEEN,
+    LOOKS,
     NUM_EXPLAINING,
     NUM_INJECTED,
     NUM_SHRINKS,
@@ -30,8 +30,9 @@ from .mode_search import (
     affordable,
     best_first,
     clip_widths,
+    covered,
     divisor,
-    is_apart,
+    judged,
     lbfgs_ascent,
     local_factor,
     local_gaussian,
@@ -61,6 +62,7 @@ class _Search(NamedTuple):
     number: Array  # rounds of climbs so far
     starts: Array
     unit: Array
+    reference: Array  # the unit after the first round
     met: LocalGaussian  # distinct modes first, see `best_first`
     best: LocalGaussian  # (num_chains,)
     num_tried: Array  # candidates
@@ -69,6 +71,7 @@ class _Search(NamedTuple):
     num_notable: Array  # starts of the last block
     num_nonfinite: Array
     log_excess: Array  # of injected modes, so far
+    runaway: Runaway
 
 
 def _explaining(met: LocalGaussian) -> LocalGaussian:
@@ -87,6 +90,7 @@ class Pilot(NamedTuple):
     num_nonfinite: Array
     laplace: Laplace | None = None  # at modes, in the user's coordinates
     injected: Injected | None = None  # what the search would have seen
+    runaway: Runaway | None = None  # where the density does not fall off
 
 
 PilotFn = Callable[[PRNGKey, LogDensityFn, Array, Array | None], Pilot]
@@ -157,11 +161,19 @@ class climbing_pilot:
                 tuple(ends),
                 batch_size=side_by_side,
             )
-            is_new = jax.lax.map(
-                lambda one: is_apart(logdensity_fn, _explaining(carry.met), *one),
-                (seen.x, seen.value),
+            found = jax.lax.map(
+                lambda one: judged(logdensity_fn, _explaining(carry.met), position, guess, one),
+                seen,
                 batch_size=self.num_starts,
             )
+            # where everything runs away, there is nothing else to draw from
+            masses = jnp.concatenate([carry.met.log_mass, seen.log_mass])
+            is_home = jnp.concatenate([carry.met.log_mass > -jnp.inf, ~found.is_runaway])
+            has_home = jnp.any(is_home & jnp.isfinite(masses))
+            is_runaway = found.is_runaway & jnp.isfinite(seen.log_mass)
+            runaway = carry.runaway.joined(seen.x, seen.value, is_runaway)
+            mass = jnp.where(is_runaway & has_home, -jnp.inf, seen.log_mass)
+            seen, is_new = seen._replace(log_mass=mass), found.is_new
             both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), carry.met, seen)
             met = jax.tree.map(lambda leaf: leaf[: self._num_met()], best_first(both))
             is_new &= seen.log_mass > met.log_mass[0] - WORTH_MORE
@@ -169,13 +181,16 @@ class climbing_pilot:
             best_key = jax.random.fold_in(round_key, 2 * carry.number)
             chosen = systematic(best_key, log_rank(clipped), self.num_chains)
             best = jax.tree.map(lambda leaf: leaf[chosen], clipped)
+            unit = _geometric_mean(best.deviation)
             last_new = jnp.where(jnp.any(is_new), carry.num_tried, carry.last_new)
             return carry._replace(
                 number=carry.number + 1,
-                unit=_geometric_mean(best.deviation),
+                unit=unit,
+                reference=jnp.where(carry.number == 0, unit, carry.reference),
                 met=met,
                 best=best,
                 last_new=last_new,
+                runaway=runaway,
                 num_nonfinite=carry.num_nonfinite + jnp.sum(bad),
             )
 
@@ -199,6 +214,7 @@ class climbing_pilot:
                     now.best,
                     explaining,
                     now.unit,
+                    now.reference,
                     num_new=self._num_new(),
                     num_candidates=affordable(self.num_candidates, dim),
                 )
@@ -230,6 +246,7 @@ class climbing_pilot:
             number=zero,
             starts=starts,
             unit=guess,
+            reference=guess,
             met=nothing(self._num_met()),
             best=nothing(self.num_chains),
             num_tried=zero,
@@ -238,6 +255,7 @@ class climbing_pilot:
             num_notable=zero,
             num_nonfinite=zero,
             log_excess=jnp.full((NUM_INJECTED, len(WIDTHS)), -jnp.inf, dtype),
+            runaway=Runaway(zero, position, jnp.asarray(-jnp.inf, dtype)),
         )
         end = jax.lax.while_loop(is_running, one_round, begin_with)
         width, begin = end.unit, end.best
@@ -267,7 +285,12 @@ class climbing_pilot:
             jax.tree.map(lambda count: jnp.asarray(count, jnp.int32), evals),
             end.num_nonfinite + chain_bad,
             _laplace(*(thinned_to(NUM_LAPLACE, one) for one in (begin.x, begin.slope, limited))),
-            Injected(end.log_excess, width),
+            Injected(
+                jnp.where(covered(points, begin, width, end.reference), jnp.inf, end.log_excess),
+                end.reference,
+                width,
+            ),
+            end.runaway,
         )
 
     def _num_new(self) -> int:
@@ -288,7 +311,7 @@ class climbing_pilot:
         looks = 1 + products_per_point(dim)
         climbs = num_rounds * self.num_starts * (self.num_iterations + looks - 1)
         both = looks + climbs + self.num_chains * (self.num_steps + 1)
-        others = self.num_starts * (NUM_SHRINKS + num_rounds * len(BETWEEN))
+        others = self.num_starts * (NUM_SHRINKS + num_rounds * LOOKS)
         return Evaluations(both + num_tried + others, both)
 
 

@@ -39,7 +39,7 @@ from ..samplers.core import (
 from ..samplers.methods import NUM_PARTICLES
 from ..target.flat import ravel_ensemble, to_standard
 from ..target.programs import compiled
-from ..types import ArrayTree, Evaluations, FittedStart, LogDensityFn, Method, PRNGKey
+from ..types import ArrayTree, Evaluations, FittedStart, LogDensityFn, Method, PRNGKey, Runaway
 from .checkpoint import Checkpoint, nowhere, open_checkpoint
 from .devices import collected, dealt, replicated, spread, vmapped_over
 from .exchange import exchange_pools, seen_once, shared_pools
@@ -256,7 +256,16 @@ def assemble(
         coverage=seen,
         num_nan_weights=int(np.sum(broken)),
         detection=detection,
+        runaway=_runaway([one.runaway for one in (*prepares, *again) if one.runaway is not None]),
     )
+
+
+def _runaway(found: list[Runaway]) -> Runaway | None:
+    """The highest of all searches, with the count of all."""
+    if not found:
+        return None
+    highest = max(found, key=lambda one: float(one.logdensity))
+    return highest._replace(number=np.sum([one.number for one in found]))
 
 
 LadderFn = Callable[[list[Preparation], RunFn, PrepareFn], Ladder]

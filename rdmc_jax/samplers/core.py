@@ -26,6 +26,7 @@ from ..types import (
     Method,
     Pool,
     PRNGKey,
+    Runaway,
     record,
 )
 from .sampler import StepInfo
@@ -85,6 +86,7 @@ class Preparation(NamedTuple):
     logdensity_range: Array  # (2,) smallest and largest finite value the pilot's points have
     fresh_log_weight: Array | None = None  # of draws of a fitted mixture that did not shape it
     injected: Injected | None = None  # what the pilot would have seen, in the user's coordinates
+    runaway: Runaway | None = None  # where the density does not fall off, in these
 
 
 def prepare(
@@ -143,7 +145,9 @@ def prepare(
         laplace=laplace,
     )
     seen = _range(found.logdensity)
-    return Preparation(found.location, scale, counted, seen, injected=found.injected)
+    return Preparation(
+        found.location, scale, counted, seen, injected=found.injected, runaway=found.runaway
+    )
 
 
 def fit(

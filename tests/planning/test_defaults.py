@@ -9,7 +9,7 @@ from rdmc_jax.planning.defaults import (
     choose_sizes,
     larger_search_evals,
     most_evals,
-    search_evals,
+    preparation_evals,
 )
 from rdmc_jax.samplers import mixture_draws
 from rdmc_jax.samplers.methods import larger_pilot
@@ -28,7 +28,7 @@ def test_more_dimensions_have_more_points_and_no_less_cost(has_gradient):
         assert plan.recipe.method == mixture_draws(plan.sizes)
         assert plan.recipe.pilot == plan.sizes.pilot and plan.sizes.has_gradient == has_gradient
         assert not plan.is_limited and plan.trials == ()
-    costs = [search_evals(sizes, 5) for sizes in choices]
+    costs = [preparation_evals(sizes, 5) for sizes in choices]
     assert costs == sorted(set(costs))
 
 
@@ -38,7 +38,7 @@ def test_the_cost_of_a_run_counts_its_parts():
     pilot, fit = sizes.pilot, 5 * sizes.num_drawn
     pool = sizes.num_pool * (1 + sizes.num_steps * sizes.max_rounds)
     search = pilot.num_particles * (1 + 40 * pilot.num_steps) + pool + fit
-    assert search_evals(sizes, 7) == search
+    assert preparation_evals(sizes, 7) == search
     # whole ensembles: 1,001 draws of a replicate need two
     assert most_evals(sizes, 7, 2000, 2) == 2 * (search + 1000)
     assert most_evals(sizes, 7, 2002, 2) == 2 * (search + 2000)
@@ -46,7 +46,7 @@ def test_the_cost_of_a_run_counts_its_parts():
     pilot = max(with_gradient.pilot.evaluations(7))
     one = with_gradient
     pool = one.num_pool * (1 + one.num_steps * one.max_rounds)
-    assert search_evals(one, 7) == pilot + pool + 5 * one.num_drawn
+    assert preparation_evals(one, 7) == pilot + pool + 5 * one.num_drawn
 
 
 @pytest.mark.parametrize("has_gradient", [True, False])

@@ -10,7 +10,7 @@ import pytest
 from targets import GMM4, GMM4_DATA, ORIGIN, TOLERANCE, default, density
 
 import rdmc_jax as rj
-from rdmc_jax.planning.defaults import DEFAULT_SIZES, most_evals, search_evals
+from rdmc_jax.planning.defaults import DEFAULT_SIZES, most_evals, preparation_evals
 from rdmc_jax.planning.mixture_sizes import Sizes, ensemble_evals
 
 pytestmark = pytest.mark.one_program
@@ -66,7 +66,7 @@ def test_all_evaluations_are_counted(met):
     assert made == record.trials[record.chosen].evals == 2 * ensemble_evals(sizes)
     # the rest are pilots, pools and fits
     search = met.total_evals - spent - made
-    assert 0 < search <= 2 * search_evals(met.plan.sizes, 2)
+    assert 0 < search <= 2 * preparation_evals(met.plan.sizes, 2)
     assert met.total_evals == record.spent
 
 

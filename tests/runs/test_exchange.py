@@ -7,7 +7,7 @@ import pytest
 from targets import pool_of
 
 from rdmc_jax.draws.plan import Plan
-from rdmc_jax.planning.defaults import DEFAULT_SIZES, most_evals, search_evals
+from rdmc_jax.planning.defaults import DEFAULT_SIZES, most_evals, preparation_evals
 from rdmc_jax.pools.pilot import Pilot
 from rdmc_jax.pools.pool import known_points
 from rdmc_jax.runs.exchange import (
@@ -263,7 +263,7 @@ def test_a_budget_without_room_for_another_search_says_that_they_differed():
     # what one of them saw is still given to the other
     right = np.asarray(limited.position)[:, 0] > 0
     assert all(np.any(right[limited.replicate == replicate]) for replicate in (0, 1))
-    room = least + 2 * search_evals(DEFAULT_SIZES[0], 1)
+    room = least + 2 * preparation_evals(DEFAULT_SIZES[0], 1)
     assert "has made 2" in mixture_run(seed, max_evals=room).plan.reason
     assert "has made" not in mixture_run(seed, max_evals=room - 1).plan.reason
     assert mixture_run(seed, max_evals=np.inf).plan.reason == free[seed].plan.reason
