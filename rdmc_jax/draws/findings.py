@@ -43,7 +43,7 @@ def findings(draws: "Draws") -> list[Finding]:
     only one of the searches found, R112 replicates disagree about where the mass is, R113
     weights that are not numbers, R114 tolerance not met, R115 pilot too small, R116
     searches that saw different modes, R117 modes of half the typical width may have been missed,
-    R119 the density does not fall off.
+    R119 the density does not fall off. `Draws.check` may add R118, draws that chains move away.
 
     Args:
         draws: the run's record.

@@ -136,8 +136,8 @@ DEFAULT_SIZES: tuple[MixtureSizes, ...] = (
     ),
 )
 """Sizes with a gradient, from small to large: for small budgets, for dimensions up to those of
-`HIGHEST_DIMS`, and above. A search of two replicates has ``least_evals`` each in any case, and goes
-on to ``most_evals`` as long as it meets something new."""
+`HIGHEST_DIMS`, and above. A replicate's search has ``least_evals`` in any case, and goes on
+to ``most_evals`` as long as it meets something new."""
 HIGHEST_DIMS = (3, 6, 10, 16)
 GRADIENT_FREE_SIZES: tuple[MixtureSizes, ...] = (
     MixtureSizes(
@@ -326,8 +326,7 @@ def choose_sizes(
     is_limited = number < fitting[-1][0]
     full = choices[number].pilot
     if search_evals is None and isinstance(full, climbing_pilot):
-        # what searches for something new may cost is meant for two replicates
-        most = max(full.least_evals, full.most_evals * 2 // max(num_replicates, 2))
+        most = full.most_evals
         if max_evals is not None:
             left = (max_evals - cost) / num_replicates
             used = pilot_evals(sizes.pilot, dim)

@@ -207,8 +207,8 @@ def divisor(number: int, most: int) -> int:
     return next(k for k in range(min(number, most), 0, -1) if number % k == 0)
 
 
-def best_first(met: LocalGaussian) -> LocalGaussian:
-    """The points in order of mass; those that repeat a mode of more mass come after all others."""
+def best_first(met: LocalGaussian) -> Array:
+    """Numbers of the points in order of mass; those that repeat a mode of more mass come last."""
     mass = jnp.where(jnp.isfinite(met.log_mass), met.log_mass, -jnp.inf)
     number = jnp.arange(mass.shape[0])
 
@@ -218,8 +218,7 @@ def best_first(met: LocalGaussian) -> LocalGaussian:
         return jnp.any(is_before & (squared_distance(x, met.x, 2 * deviation) < SAME_MODE))
 
     repeated = jax.lax.map(is_repeated, (met.x, met.deviation, mass, number), batch_size=64)
-    order = jnp.lexsort((-mass, repeated | (mass == -jnp.inf)))
-    return jax.tree.map(lambda leaf: leaf[order], met)
+    return jnp.lexsort((-mass, repeated | (mass == -jnp.inf)))
 
 
 def log_explained(met: LocalGaussian, x: Array) -> Array:
@@ -360,8 +359,9 @@ def propose_starts(
     is_finite = jnp.isfinite(value)
     excess = jnp.where(is_finite, value - explained, -jnp.inf)
     is_by_excess = number[:, None] % 2 == 0
-    by_height = jnp.where(excess > NOTABLE, value, UNNOTABLE + excess)
-    score = jnp.where(is_by_excess, excess, by_height)
+    # without a notable one the first wins: differences of explained values are rounding
+    unnotable = jnp.where(is_finite, UNNOTABLE, -jnp.inf)
+    score = jnp.where(excess > NOTABLE, jnp.where(is_by_excess, excess, value), unnotable)
     winner = jnp.argmax(score, axis=1)[:, None]
     chosen = jnp.take_along_axis(tries.reshape(num_new, -1, dim), winner[:, :, None], axis=1)[:, 0]
     fallback = thinned_to(num_new, best.x)

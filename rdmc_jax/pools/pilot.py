@@ -63,7 +63,7 @@ class _Search(NamedTuple):
     starts: Array
     unit: Array
     reference: Array  # the unit after the first round
-    met: LocalGaussian  # distinct modes first, see `best_first`
+    met: LocalGaussian
     best: LocalGaussian  # (num_chains,)
     num_tried: Array  # candidates
     num_blocks: Array
@@ -72,10 +72,6 @@ class _Search(NamedTuple):
     num_nonfinite: Array
     log_excess: Array  # of injected modes, so far
     runaway: Runaway
-
-
-def _explaining(met: LocalGaussian) -> LocalGaussian:
-    return jax.tree.map(lambda leaf: leaf[:NUM_EXPLAINING], met)
 
 
 class Pilot(NamedTuple):
@@ -152,6 +148,16 @@ class climbing_pilot:
         side_by_side = divisor(self.num_starts, max(1, MOST_PRODUCTS // products_per_point(dim)))
         per_block = self._per_block(dim)
 
+        def explaining(carry: _Search) -> LocalGaussian:
+            # those of the rounds do not hang on the last digit of a mass, as an order by mass does
+            early = jnp.arange(NUM_EXPLAINING) * self.num_chains // NUM_EXPLAINING
+            late = best_first(carry.met)[:NUM_EXPLAINING]
+            return jax.tree.map(
+                lambda best, met: jnp.where(carry.number < self.num_rounds, best[early], met[late]),
+                carry.best,
+                carry.met,
+            )
+
         def climbed(carry: _Search) -> _Search:
             *ends, bad = jax.vmap(
                 lambda x: lbfgs_ascent(logdensity_fn, x, carry.unit, self.num_iterations)
@@ -161,8 +167,9 @@ class climbing_pilot:
                 tuple(ends),
                 batch_size=side_by_side,
             )
+            before = explaining(carry)
             found = jax.lax.map(
-                lambda one: judged(logdensity_fn, _explaining(carry.met), position, guess, one),
+                lambda one: judged(logdensity_fn, before, position, guess, one),
                 seen,
                 batch_size=self.num_starts,
             )
@@ -175,8 +182,14 @@ class climbing_pilot:
             mass = jnp.where(is_runaway & has_home, -jnp.inf, seen.log_mass)
             seen, is_new = seen._replace(log_mass=mass), found.is_new
             both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), carry.met, seen)
-            met = jax.tree.map(lambda leaf: leaf[: self._num_met()], best_first(both))
-            is_new &= seen.log_mass > met.log_mass[0] - WORTH_MORE
+            # as long as there is room for all, they stay in order: then no later choice hangs on
+            # the last digit of a mass
+            is_met = both.log_mass > -jnp.inf
+            order = jnp.where(
+                carry.number < self.num_rounds, jnp.argsort(~is_met, stable=True), best_first(both)
+            )
+            met = jax.tree.map(lambda leaf: leaf[order[: self._num_met()]], both)
+            is_new &= seen.log_mass > jnp.max(met.log_mass) - WORTH_MORE
             clipped = clip_widths(met)
             best_key = jax.random.fold_in(round_key, 2 * carry.number)
             chosen = systematic(best_key, log_rank(clipped), self.num_chains)
@@ -191,12 +204,12 @@ class climbing_pilot:
                 best=best,
                 last_new=last_new,
                 runaway=runaway,
-                num_nonfinite=carry.num_nonfinite + jnp.sum(bad),
+                num_nonfinite=carry.num_nonfinite + jnp.sum(bad, dtype=jnp.int32),
             )
 
         def looked(carry: _Search) -> _Search:
             """Blocks of candidates, until one is notable or the search has gone on long enough."""
-            explaining = _explaining(carry.met)
+            known_modes = explaining(carry)
             further = 2.0 ** (0.5 * min(max(dim, WAITS[0]), WAITS[1])) * carry.last_new
 
             def is_wanted(now: _Search) -> Array:
@@ -212,7 +225,7 @@ class climbing_pilot:
                     key,
                     logdensity_fn,
                     now.best,
-                    explaining,
+                    known_modes,
                     now.unit,
                     now.reference,
                     num_new=self._num_new(),

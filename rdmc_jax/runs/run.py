@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from ..draws.coverage import Coverage, coverage
 from ..draws.detection import Detection
 from ..draws.draws import Draws
+from ..draws.drift import Density
 from ..draws.plan import Plan
 from ..montecarlo.weights import (
     kl_bound,
@@ -478,4 +479,5 @@ def run_plan(
                 raise
             complete = False
     seconds = time.perf_counter() - begin
-    return assemble(parts, prepares, used, again, discarded, num_samples, plan, complete, seconds)
+    draws = assemble(parts, prepares, used, again, discarded, num_samples, plan, complete, seconds)
+    return dataclasses.replace(draws, density=Density(logdensity_fn, data))

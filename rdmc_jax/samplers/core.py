@@ -119,7 +119,7 @@ def prepare(
     if pilot is None:
         points = flat.position[None] if known_flat is None else known_flat
         pool = fixed_pool(points)
-        none = jnp.full((2,), jnp.nan, dtype)
+        none = jnp.zeros((2,), dtype)  # not nan: processes compare what they are given
         return Preparation(jnp.zeros(dim, dtype), jnp.ones(dim, dtype), pool, none)
     pilot_key, pool_key = jax.random.split(rng_key)
     found = pilot(pilot_key, flat.logdensity_fn, flat.position, known_flat)

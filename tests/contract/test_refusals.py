@@ -10,7 +10,7 @@ import pytest
 from targets import CHEAP_METHOD, ORIGIN, cheap, default, density, target
 
 import rdmc_jax as rj
-from rdmc_jax.planning.defaults import DEFAULT_SIZES, most_evals
+from rdmc_jax.planning.defaults import DEFAULT_SIZES, at_least, most_evals
 
 pytestmark = pytest.mark.one_program
 
@@ -168,7 +168,7 @@ def test_budget_lowers_the_rung_and_says_so():
 
 def test_budget_that_few_draws_exceed_is_refused():
     # an ensemble is run whole, however few of its draws are kept
-    least = most_evals(DEFAULT_SIZES[0], 2, 2000, 2)
+    least = most_evals(at_least(DEFAULT_SIZES[0]), 2, 2000, 2)
     assert rj.plan(dim=2, num_samples=2000, max_evals=least).max_evals == least
     words = (f"max_evals={least - 1}", "too few", "10 draws")
     refuse(ValueError, *words, num_samples=10, max_evals=least - 1)

@@ -13,6 +13,7 @@ from rdmc_jax.draws.plan import Accuracy
 from rdmc_jax.montecarlo.weights import log_mean_exp
 from rdmc_jax.planning.mixture_sizes import MixtureLadder
 from rdmc_jax.planning.tolerance import OVER_BUDGET
+from rdmc_jax.types import Runaway
 
 pytestmark = pytest.mark.one_program
 
@@ -113,6 +114,16 @@ def differing_searches(d):
     return dataclasses.replace(d, plan=d.plan._replace(exchanged_pools=exchanged_pools))
 
 
+def blind(d):
+    detection = d.detection._replace(log_excess=np.full_like(d.detection.log_excess, -9.0))
+    return dataclasses.replace(d, detection=detection)
+
+
+def endless(d):
+    runaway = Runaway(np.asarray(3), np.asarray([4e7, 1.0]), np.asarray(2e7))
+    return dataclasses.replace(d, runaway=runaway)
+
+
 CASES = [
     ("R101", interrupted, ["2000 draws"]),
     ("R102", without_weights, ["no weights", "sample()"]),
@@ -129,6 +140,8 @@ CASES = [
     ("R114", not_met, ["0.200", "0.1 was asked", "Raise num_samples"]),
     ("R115", small_pilot, ["pilot too small", "0.100", "replicates"]),
     ("R116", differing_searches, ["replicate 1 lacked 45%", "were added", "num_replicates"]),
+    ("R117", blind, ["half as wide", "probability 0.00", "search_evals"]),
+    ("R119", endless, ["3 climbs", "4.e+07", "2e+07", "missing prior"]),
     ("R112", elsewhere, ["where the mass is", "standard errors"]),
 ]
 

@@ -14,8 +14,16 @@ from rdmc_jax.pools.curvature import (
     squared_length,
 )
 from rdmc_jax.pools.mode_search import (
+    NOTABLE,
+    NUM_INJECTED,
+    OCTAVES,
+    WIDTHS,
+    best_first,
+    covered,
+    judged,
     lbfgs_ascent,
     local_gaussian,
+    log_excess_of_injected,
     log_explained,
     propose_starts,
 )
@@ -64,10 +72,11 @@ def test_points_come_with_their_density_in_the_coordinates_of_the_user(found):
 
 def test_the_cost_is_known_beforehand(found):
     counted = climbing_pilot(**SIZE).evaluations(3)
-    assert tuple(map(int, found.num_evals)) == tuple(counted)
+    assert counted == max(map(int, found.num_evals))
     # two rounds of 32 climbs, each 16 gradients and three Hessian products; then 128 chains
-    assert counted.gradient == 4 + 2 * 32 * (16 + 3) + 128 * 25
-    assert counted.logdensity == counted.gradient + 24 * 16 + 32 * 8
+    assert int(found.num_evals.gradient) == 4 + 2 * 32 * (16 + 3) + 128 * 25
+    # candidates; points that bring starts into the support; seven that judge the end of each climb
+    assert counted == int(found.num_evals.gradient) + 24 * 16 + 32 * (8 + 2 * 7)
 
 
 def test_narrow_modes_that_wide_ones_dominate_are_found():
@@ -107,18 +116,124 @@ def test_new_starts_favour_what_is_not_explained():
     best = gaussians_at(jnp.zeros((64, 2)))
     shares = []
     for number in (1, 64):
-        new, bad = propose_starts(
+        found = propose_starts(
             jax.random.key(2),
             two_gaussians,
             best,
+            best,
+            jnp.ones(2),
             jnp.ones(2),
             num_new=1000,
             num_candidates=number,
         )
-        shares.append(np.mean(np.sum((np.asarray(new) - 4.0) ** 2, axis=1) < 1.0))
-        assert int(bad) == 0
+        is_near = np.sum((np.asarray(found.starts) - 4.0) ** 2, axis=1) < 1.0
+        shares.append(np.mean(is_near))
+        assert int(found.num_nonfinite) == 0
+        assert (int(found.num_notable) > 10) == (number > 1) and int(found.num_notable) < 1000
     chance, many = shares
-    assert chance < 0.005 and many > 20 * chance and many > 0.02
+    assert chance < 0.005 and many > 20 * chance and many > 0.01
+
+
+def test_points_that_repeat_a_mode_come_after_all_modes():
+    points = jnp.asarray([[0.1, 0.0], [4.0, 4.0], [0.0, 0.0], [4.0, 4.01]])
+    met = gaussians_at(points)
+    order = np.asarray(best_first(met))
+    # the wide mode has e^4.6 times the mass of the narrow one
+    assert order[0] in (0, 2) and order[1] in (1, 3) and sorted(order) == [0, 1, 2, 3]
+    lost = met._replace(log_mass=met.log_mass.at[jnp.asarray([0, 2])].set(-jnp.inf))
+    assert set(np.asarray(best_first(lost))[:1]) <= {1, 3}
+
+
+def test_a_valley_makes_a_mode_and_a_bent_ridge_does_not():
+    met = gaussians_at(jnp.zeros((2, 2)))
+    zero, one = jnp.zeros(2), jnp.ones(2)
+    found = judged(two_gaussians, met, zero, one, _end(two_gaussians, [4.0, 4.0]))
+    assert bool(found.is_new) and not bool(found.is_runaway)
+
+    def arc(x):  # a ridge along a circle of radius 3: no valley to the point met
+        return -50 * (jnp.linalg.norm(x) - 3) ** 2
+
+    def step(angle):
+        return [3 * np.cos(angle), 3 * np.sin(angle)]
+
+    met = jax.tree.map(lambda leaf: leaf[None], _end(arc, step(0.0)))
+    ends = _end(arc, step(0.3)), _end(arc, step(3.0))
+    near, far = (judged(arc, met, zero, one, end) for end in ends)
+    assert not bool(near.is_new) and bool(far.is_new)
+
+
+def _end(fn, x):
+    x = jnp.asarray(x, jnp.float32)
+    return local_gaussian(fn, x, *jax.value_and_grad(fn)(x), jax.random.key(0))
+
+
+HEAVY = {
+    "cauchy": lambda x: -jnp.sum(jnp.log1p(x**2)),
+    "student in one dimension": lambda x: -0.6 * jnp.log1p(jnp.sum(x**2)),
+    "wide": lambda x: jnp.logaddexp(-0.5 * jnp.sum(x**2), -0.5e-12 * jnp.sum((x - 3e6) ** 2)),
+}
+ENDLESS = {
+    "a probability": lambda x: jnp.exp(-0.5 * jnp.sum((x - 1) ** 2)),
+    "a missing prior": lambda x: -0.5 * (x[0] - 1) ** 2,
+    "a clipped value": lambda x: -0.5 * jnp.sum(jnp.minimum((x - 1) ** 2, 50.0)),
+    "a rising Jacobian": lambda x: x[0] - 0.5 * jnp.sum(jnp.clip(x, -9.0, 9.0) ** 2),
+}
+
+
+@pytest.mark.parametrize("name", [*HEAVY, *ENDLESS])
+def test_what_never_falls_off_is_no_mode(name):
+    fn, dim = {**HEAVY, **ENDLESS}[name], 1 if "one" in name else 2
+    far = np.full(dim, 3e6 if name == "wide" else 1e4)
+    end = _end(fn, [1.0, 1e4] if name == "a missing prior" else far)
+    met = jax.tree.map(lambda leaf: leaf[None], _end(fn, np.ones(dim)))
+    found = judged(fn, met, jnp.zeros(dim), jnp.ones(dim), end)
+    assert bool(found.is_runaway) == (name in ENDLESS)
+
+
+def test_a_proper_mode_is_kept_where_climbs_run_away_and_they_are_counted():
+    fn = ENDLESS["a clipped value"]
+    found = compiled(climbing_pilot(**SIZE), fn, jnp.zeros(2))(jax.random.key(0))
+    assert int(found.runaway.number) > 0 and float(found.runaway.logdensity) == -50.0
+    assert np.all(np.linalg.norm(np.asarray(found.points) - 1.0, axis=1) < 8.0)
+    assert np.linalg.norm(found.runaway.position) > 30.0
+
+
+def test_an_injected_mode_is_seen_where_its_density_exceeds_the_rule():
+    """Against loops over candidates, modes and widths, in float64."""
+    best = gaussians_at(jnp.asarray([[0.0, 0.0], [3.0, 1.0]]))
+    rng, unit, reference = np.random.default_rng(0), jnp.asarray([1.0, 2.0]), jnp.ones(2)
+    x = rng.normal(0, 3, (50, 2)).astype(np.float32)
+    noticed = NOTABLE - 0.5 * np.sum(x**2, axis=1)
+    found = log_excess_of_injected(jnp.asarray(x), jnp.asarray(noticed), best, unit, reference)
+    center_key, octave_key = jax.random.split(jax.random.key(0))
+    z = np.asarray(jax.random.normal(center_key, (NUM_INJECTED, 2)), float)
+    z *= 2 ** np.asarray(jax.random.uniform(octave_key, (NUM_INJECTED, 1), minval=0, maxval=1))
+    assert OCTAVES == (0.0, 1.0)
+    deviation = np.array([1.5, 0.5]) / np.array([1.0, 2.0])
+    center = np.array([1.5, 0.5]) + np.sqrt(1 + np.mean(deviation**2)) * np.array([1.0, 2.0]) * z
+    log_density = -0.5 * np.sum((x[:, None] - center) ** 2, axis=2)[..., None] / np.square(WIDTHS)
+    log_density += -np.log(2 * np.pi) - 2 * np.log(WIDTHS)  # the modes met are round
+    expected = np.max(log_density - noticed[:, None, None], axis=0)
+    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-2)
+    inside = np.sum((x[:, None] - center) ** 2, axis=2)[..., None] / np.square(WIDTHS) < 2 + 4
+    np.testing.assert_array_equal(
+        covered(jnp.asarray(x), best, unit, reference), np.any(inside, axis=0)
+    )
+
+
+def test_a_search_goes_on_as_long_as_something_new_is_met_and_no_longer():
+    """Of a hundred modes most are met by candidates; of one mode there is nothing to meet."""
+    centres = jnp.asarray(np.random.default_rng(1).normal(0, 6, (100, 3)), jnp.float32)
+
+    def many(x):
+        return jax.nn.logsumexp(-0.5 * jnp.sum((x[None] - centres) ** 2, axis=1) / 0.01)
+
+    pilot = climbing_pilot(**SIZE, least_evals=8_000, most_evals=60_000)
+    spent = [
+        int(compiled(pilot, fn, jnp.zeros(3))(jax.random.key(0)).num_evals.logdensity)
+        for fn in (many, TARGET.logdensity)
+    ]
+    assert 50_000 < spent[0] <= 60_000 and pilot.evaluations(3) <= spent[1] <= 8_000
 
 
 def test_a_climb_refuses_steps_out_of_the_support():
