@@ -5,6 +5,7 @@ Each function returns a `matplotlib.figure.Figure`, made without pyplot;
 """
 
 from .clusters import find_clusters
+from .detection import detection_plot
 from .figure import column_names, marginals, weighted_quantile
 from .levels import level_plot
 from .pairs import pair_plot
@@ -13,6 +14,7 @@ from .weights import weight_plot
 
 __all__ = [
     "column_names",
+    "detection_plot",
     "find_clusters",
     "level_plot",
     "marginals",

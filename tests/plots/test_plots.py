@@ -11,9 +11,11 @@ from matplotlib.figure import Figure
 
 from rdmc_jax import Draws, Plan, plots
 from rdmc_jax.draws.coverage import part_weights
+from rdmc_jax.draws.detection import Detection
 from rdmc_jax.montecarlo.weights import log_mean_exp, log_normalizer_error, pareto_tail
 from rdmc_jax.plots.figure import COLOURS
 from rdmc_jax.plots.weights import excess
+from rdmc_jax.pools.mode_search import WIDTHS
 from rdmc_jax.samplers.sampler import StepInfo
 from rdmc_jax.types import Evaluations
 
@@ -248,3 +250,20 @@ def test_without_matplotlib_the_extra_is_named(gaussian_draws, monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=r"rdmc_jax\[plot\]"):
         plots.level_plot(gaussian_draws)
+
+
+def test_the_detection_plot_has_a_curve_for_each_share_and_the_limit():
+    log_excess = np.log(WIDTHS)[None, :] - np.log(np.linspace(0.01, 0.05, 40))[:, None]
+    draws = record(RNG.normal(size=(NUM, 2)), np.zeros(NUM))
+    with pytest.raises(ValueError, match="candidates"):
+        plots.detection_plot(draws)
+    seen = dataclasses.replace(draws, detection=Detection(log_excess, np.ones(2)))
+    (axes,) = plots.detection_plot(seen).axes
+    curves = [line for line in axes.lines if len(line.get_xdata()) > 100]
+    assert [line.get_label() for line in curves] == [f"{s} of the mass" for s in (0.5, 0.1, 0.01)]
+    for line, share in zip(curves, (0.5, 0.1, 0.01), strict=True):
+        x, y = line.get_data()
+        np.testing.assert_allclose(y[50], seen.detection_probability(share, float(x[50])))
+        assert y[0] <= y[-1]
+    (limit,) = [line for line in axes.lines if line.get_label() == "detection limit"]
+    np.testing.assert_allclose(limit.get_xdata(), seen.detection_limit)
