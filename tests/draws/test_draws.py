@@ -106,10 +106,18 @@ def test_resample_gives_equal_weights_and_keeps_log_z(mixture_draws):
         np.testing.assert_allclose(r.log_weight, d.log_normalizer, rtol=1e-6)
         np.testing.assert_allclose(r.weights, 1 / r.num_samples, rtol=1e-6)
         mean, error = d.expectation(lambda x: x[0] > 0)
+        assert abs(np.mean(r.position[:, 0] > 0) - mean) < 4 * error + 1 / r.num_samples
         # equal weights know nothing of the noise that the weights had
-        resampled, resampled_error = r.expectation(lambda x: x[0] > 0)
-        assert resampled_error > error and abs(resampled - mean) < 4 * resampled_error
+        _, resampled_error = r.expectation(lambda x: x[0] > 0)
+        assert resampled_error > error
         assert "before resampling" in r.summary()
+    # 500 of 2,000 have a noise of their own: over 64 keys its mean is zero
+    shares = [
+        float(np.mean(d.resample(jax.random.key(k), 500).position[:, 0] > 0)) for k in range(64)
+    ]
+    assert abs(np.mean(shares) - mean) < 4 * np.std(shares, ddof=1) / 8
+    # no noisier than independent choices, whose variance 64 keys know within .18
+    assert np.var(shares, ddof=1) < (1 + 4 * 0.18) * mean * (1 - mean) / 500
     known = {tuple(row) for row in np.asarray(d.position).tolist()}
     assert all(tuple(row) in known for row in np.asarray(fewer.position).tolist())
     with pytest.raises(ValueError, match="num_samples must be at least 1, but got 0"):
