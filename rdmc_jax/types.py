@@ -159,6 +159,7 @@ class Injected(NamedTuple):
     """What a search would have seen of hypothetical modes; `mode_search.log_excess_of_injected`."""
 
     log_excess: Array  # (num_modes, num_widths); infinite where draws have the mass anyway
+    log_overlap: Array  # (num_modes, num_widths) of the Gaussians at modes met over them
     reference: Array  # (dim,) deviations of which the widths are multiples
     typical: Array  # (dim,) typical deviation within a mode, at the end of the search
 

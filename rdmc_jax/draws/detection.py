@@ -9,7 +9,8 @@ is seen if at one of the candidates, whose log densities are known, it exceeds w
 rule asks for. c is drawn from the law of the candidates that lie nearest, and V has the shape of
 one of the modes met, with the typical volume. The recovered fraction over the injected modes is the
 probability of detection. It speaks of modes like these, placed like these: a needle far outside is
-not among them.
+not among them. A mode that the Gaussians at the modes met exceed in its middle, or that holds a
+point of a chain, lies on the flank of one of them: draws have its mass, and it counts as seen.
 """
 
 from collections.abc import Sequence
@@ -30,21 +31,25 @@ class Detection(NamedTuple):
     """Detection of hypothetical modes by the searches of a run."""
 
     log_excess: np.ndarray  # (num_modes, num_widths) the largest over all searches
+    log_overlap: np.ndarray  # (num_modes, num_widths) likewise
     typical: np.ndarray  # (dim,) typical deviation within a mode, of which widths are multiples
 
     @classmethod
     def of(cls, injected: Sequence[Injected]) -> "Detection":
         """Join searches: what one of them sees is seen."""
-        sizes = [np.mean(np.log(np.asarray(one.typical, np.float64))) for one in injected]
-        found = []
-        for one in injected:
-            reference = np.mean(np.log(np.asarray(one.reference, np.float64)))
-            shifted = np.log(WIDTHS) + np.mean(sizes) - reference
-            rows = np.clip(np.asarray(one.log_excess, np.float64), -NEVER, NEVER)[:, ::-1]
-            grid = np.log(WIDTHS)[::-1]
-            found.append([np.interp(shifted, grid, row) for row in rows])
         logs = [np.log(np.asarray(one.typical, np.float64)) for one in injected]
-        return cls(np.max(found, axis=0), np.exp(np.mean(logs, axis=0)))
+        grid = np.log(WIDTHS)[::-1]
+
+        def largest(name: str) -> np.ndarray:
+            found = []
+            for one in injected:
+                reference = np.mean(np.log(np.asarray(one.reference, np.float64)))
+                shifted = np.log(WIDTHS) + np.mean(logs) - reference
+                rows = np.clip(np.asarray(getattr(one, name), np.float64), -NEVER, NEVER)
+                found.append([np.interp(shifted, grid, row[::-1]) for row in rows])
+            return np.max(found, axis=0)
+
+        return cls(largest("log_excess"), largest("log_overlap"), np.exp(np.mean(logs, axis=0)))
 
     def probability(self, log_normalizer: float, share: float, width: float) -> float:
         """Probability that a mode would have been seen.
@@ -66,7 +71,8 @@ class Detection(NamedTuple):
                 f"share must lie between 0 and 1 and width must be positive, but got {share=} and "
                 f"{width=}. Try share=0.1, width=0.5."
             )
-        is_seen = self.log_excess + np.log(share) + log_normalizer > 0
+        level = np.log(share) + log_normalizer
+        is_seen = (self.log_excess + level > 0) | (self.log_overlap > level)
         grid = np.log(WIDTHS)[::-1]
         return float(np.interp(np.log(width), grid, np.mean(is_seen, axis=0)[::-1]))
 

@@ -391,12 +391,45 @@ def _around(best: LocalGaussian, unit: Array) -> tuple[Array, Array]:
     return jnp.mean(best.x, axis=0), jnp.sqrt(1 + spread)
 
 
+def _injected(best: LocalGaussian, unit: Array) -> tuple[Array, Array]:
+    """Mean of the points met, and where injected modes lie from there, (num_injected, dim).
+
+    They lie like candidates: their deviations from the mean are the same, in units of the breadth,
+    in every block and every search.
+    """
+    middle, breadth = _around(best, unit)
+    center_key, octave_key = jax.random.split(jax.random.key(0))
+    octave = jax.random.uniform(octave_key, (NUM_INJECTED, 1), unit.dtype, *OCTAVES)
+    noise = jax.random.normal(center_key, (NUM_INJECTED, unit.shape[0]), unit.dtype)
+    return middle, breadth * 2.0**octave * unit[None] * noise
+
+
+def _log_peaks(reference: Array) -> Array:
+    """Log density of an injected mode at its middle, for each of `WIDTHS`."""
+    dim, widths = reference.shape[0], jnp.asarray(WIDTHS, reference.dtype)
+    log_unit = 0.5 * dim * math.log(2 * math.pi) + jnp.sum(jnp.log(reference))
+    return -log_unit - dim * jnp.log(widths)
+
+
+def log_overlap(
+    explaining: LocalGaussian, best: LocalGaussian, unit: Array, reference: Array
+) -> Array:
+    """Log ratio of the Gaussians at modes to an injected mode of all mass, in the middle of it.
+
+    Draws come from these Gaussians. Where they exceed the mode itself, its mass is in the weights.
+
+    Returns:
+        Shape (num_injected, num_widths).
+    """
+    middle, offset = _injected(best, unit)
+    return log_explained(explaining, middle[None] + offset)[:, None] - _log_peaks(reference)[None]
+
+
 def _to_injected(x: Array, best: LocalGaussian, unit: Array, reference: Array) -> Array:
     """Squared distances of points to the injected modes, in units of their widths at width 1.
 
-    The modes lie like candidates about the points met: their deviations from there are the same,
-    in units of the breadth, in every block and every search. Each has the ratios of widths that
-    one of the points met has, along axes of its own, as candidates know no direction.
+    Each mode has the ratios of widths that one of the points met has, along axes of its own, as
+    candidates know no direction.
 
     Args:
         x: points, shape (num_points, dim).
@@ -407,15 +440,11 @@ def _to_injected(x: Array, best: LocalGaussian, unit: Array, reference: Array) -
     Returns:
         Shape (num_points, num_injected).
     """
-    dim, dtype = x.shape[1], x.dtype
-    middle, breadth = _around(best, unit)
-    center_key, octave_key = jax.random.split(jax.random.key(0))
-    octave = jax.random.uniform(octave_key, (NUM_INJECTED, 1), dtype, *OCTAVES)
-    center = breadth * 2.0**octave * jax.random.normal(center_key, (NUM_INJECTED, dim), dtype)
+    middle, offset = _injected(best, unit)
     log_width = -0.5 * jnp.log(thinned_to(NUM_INJECTED, best.curvature.values))
     log_width -= jnp.mean(log_width, axis=1, keepdims=True)
     precision = jnp.exp(-2 * log_width)
-    z, center = (x - middle[None]) / reference[None], center * (unit / reference)[None]
+    z, center = (x - middle[None]) / reference[None], offset / reference[None]
     product = functools.partial(jnp.matmul, precision=EXACT)
     distance2 = product(z**2, precision.T) - 2 * product(z, (precision * center).T)
     return jnp.maximum(distance2 + jnp.sum(precision * center**2, axis=1)[None], 0.0)
@@ -437,14 +466,12 @@ def log_excess_of_injected(
         For each mode and each of `WIDTHS`, ``max_x (log N(x; mode) - noticed)``: with a share of
         the mass times Z above minus its logarithm, the search would have seen the mode.
     """
-    dim, distance2 = x.shape[1], _to_injected(x, best, unit, reference)
-    log_unit = 0.5 * dim * math.log(2 * math.pi) + jnp.sum(jnp.log(reference))
+    distance2 = _to_injected(x, best, unit, reference)
 
     def of_width(width: Array) -> Array:
-        height = -0.5 * distance2 / width**2 - noticed[:, None]
-        return jnp.max(height, axis=0) - log_unit - dim * jnp.log(width)
+        return jnp.max(-0.5 * distance2 / width**2 - noticed[:, None], axis=0)
 
-    return jax.lax.map(of_width, jnp.asarray(WIDTHS, x.dtype)).T
+    return jax.lax.map(of_width, jnp.asarray(WIDTHS, x.dtype)).T + _log_peaks(reference)[None]
 
 
 def covered(points: Array, best: LocalGaussian, unit: Array, reference: Array) -> Array:

@@ -36,6 +36,7 @@ from .mode_search import (
     lbfgs_ascent,
     local_factor,
     local_gaussian,
+    log_overlap,
     log_rank,
     propose_starts,
     supported_point,
@@ -300,6 +301,7 @@ class climbing_pilot:
             _laplace(*(thinned_to(NUM_LAPLACE, one) for one in (begin.x, begin.slope, limited))),
             Injected(
                 jnp.where(covered(points, begin, width, end.reference), jnp.inf, end.log_excess),
+                log_overlap(explaining(end), begin, width, end.reference),
                 end.reference,
                 width,
             ),

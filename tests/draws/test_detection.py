@@ -17,7 +17,7 @@ ONES = np.ones(2)
 def seen_from(threshold, reference=1.0, typical=1.0):
     """Modes that are seen with share s and width r if ``s r > threshold``, one for each."""
     log_excess = np.log(WIDTHS)[None, :] - np.log(threshold)[:, None]
-    return Injected(log_excess, reference * ONES, typical * ONES)
+    return Injected(log_excess, np.full_like(log_excess, -np.inf), reference * ONES, typical * ONES)
 
 
 def test_the_fraction_recovered_at_a_share_and_a_width():
@@ -48,8 +48,12 @@ def test_the_limit_is_the_width_down_to_which_nine_of_ten_are_seen():
     assert 0.4 <= limit <= 0.52 and found.probability(0.0, 0.1, limit) >= 0.9
     never = Detection.of([seen_from(np.full(NUM, 1e6))])
     assert never.limit(0.0) == np.inf and never.probability(0.0, 0.1, 1.0) == 0.0
-    everywhere = Injected(np.full((NUM, len(WIDTHS)), np.inf), ONES, ONES)
-    assert Detection.of([everywhere]).limit(0.0) == pytest.approx(WIDTHS[-1])
+    inf = np.full((NUM, len(WIDTHS)), np.inf)
+    assert Detection.of([Injected(inf, -inf, ONES, ONES)]).limit(0.0) == pytest.approx(WIDTHS[-1])
+    # half of them on the flank of a mode that is four times as high as one of all mass
+    flank = Injected(-inf, np.where(np.arange(NUM)[:, None] % 2, 4.0, -inf), ONES, ONES)
+    assert Detection.of([flank]).probability(0.0, 0.1, 1.0) == 0.5
+    assert Detection.of([flank]).probability(7.0, 0.1, 1.0) == 0.0
 
 
 @pytest.mark.parametrize(("share", "width"), [(0.0, 1.0), (1.0, 1.0), (0.1, 0.0), (0.1, -1.0)])

@@ -115,7 +115,8 @@ def differing_searches(d):
 
 
 def blind(d):
-    detection = d.detection._replace(log_excess=np.full_like(d.detection.log_excess, -9.0))
+    never = np.full_like(d.detection.log_excess, -99.0)
+    detection = d.detection._replace(log_excess=never, log_overlap=never)
     return dataclasses.replace(d, detection=detection)
 
 

@@ -257,7 +257,9 @@ def test_the_detection_plot_has_a_curve_for_each_share_and_the_limit():
     draws = record(RNG.normal(size=(NUM, 2)), np.zeros(NUM))
     with pytest.raises(ValueError, match="candidates"):
         plots.detection_plot(draws)
-    seen = dataclasses.replace(draws, detection=Detection(log_excess, np.ones(2)))
+    seen = dataclasses.replace(
+        draws, detection=Detection(log_excess, -np.inf * np.ones_like(log_excess), np.ones(2))
+    )
     (axes,) = plots.detection_plot(seen).axes
     curves = [line for line in axes.lines if len(line.get_xdata()) > 100]
     assert [line.get_label() for line in curves] == [f"{s} of the mass" for s in (0.5, 0.1, 0.01)]

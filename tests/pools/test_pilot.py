@@ -25,6 +25,7 @@ from rdmc_jax.pools.mode_search import (
     local_gaussian,
     log_excess_of_injected,
     log_explained,
+    log_overlap,
     propose_starts,
 )
 from rdmc_jax.pools.pilot import climbing_pilot, gradient_free_pilot
@@ -215,6 +216,12 @@ def test_an_injected_mode_is_seen_where_its_density_exceeds_the_rule():
     log_density += -np.log(2 * np.pi) - 2 * np.log(WIDTHS)  # the modes met are round
     expected = np.max(log_density - noticed[:, None, None], axis=0)
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-2)
+    # in the middle of each, the explaining Gaussian of the wide mode over the mode
+    wide = gaussians_at(jnp.zeros((1, 2)))
+    overlap = -0.5 * np.sum(center**2, axis=1)[:, None] + np.log(2 * np.pi) + 2 * np.log(WIDTHS)
+    np.testing.assert_allclose(
+        log_overlap(wide, best, unit, reference), overlap, rtol=2e-3, atol=2e-2
+    )
     inside = np.sum((x[:, None] - center) ** 2, axis=2)[..., None] / np.square(WIDTHS) < 2 + 4
     np.testing.assert_array_equal(
         covered(jnp.asarray(x), best, unit, reference), np.any(inside, axis=0)
