@@ -51,8 +51,6 @@ CONTINUED = 0.25
 """Share of the climbs of each later round that go on from the best points so far."""
 MOST_PRODUCTS = 4096
 """Hessian products computed at once: more would need much more memory than an ensemble does."""
-
-
 WORTH_MORE = 4.6
 """Log of the largest mass over that of a mode for which the search goes on."""
 WAITS = (6, 40)
@@ -66,6 +64,7 @@ class _Search(NamedTuple):
     reference: Array  # the unit after the first round
     met: LocalGaussian
     best: LocalGaussian  # (num_chains,)
+    known: LocalGaussian  # (NUM_EXPLAINING,) whose Gaussians explain the density
     num_tried: Array  # candidates
     num_blocks: Array
     last_new: Array  # candidates that were tried when something new was met
@@ -149,16 +148,6 @@ class climbing_pilot:
         side_by_side = divisor(self.num_starts, max(1, MOST_PRODUCTS // products_per_point(dim)))
         per_block = self._per_block(dim)
 
-        def explaining(carry: _Search) -> LocalGaussian:
-            # those of the rounds do not hang on the last digit of a mass, as an order by mass does
-            early = jnp.arange(NUM_EXPLAINING) * self.num_chains // NUM_EXPLAINING
-            late = best_first(carry.met)[:NUM_EXPLAINING]
-            return jax.tree.map(
-                lambda best, met: jnp.where(carry.number < self.num_rounds, best[early], met[late]),
-                carry.best,
-                carry.met,
-            )
-
         def climbed(carry: _Search) -> _Search:
             *ends, bad = jax.vmap(
                 lambda x: lbfgs_ascent(logdensity_fn, x, carry.unit, self.num_iterations)
@@ -168,9 +157,8 @@ class climbing_pilot:
                 tuple(ends),
                 batch_size=side_by_side,
             )
-            before = explaining(carry)
             found = jax.lax.map(
-                lambda one: judged(logdensity_fn, before, position, guess, one),
+                lambda one: judged(logdensity_fn, carry.known, position, guess, one),
                 seen,
                 batch_size=self.num_starts,
             )
@@ -185,9 +173,9 @@ class climbing_pilot:
             both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), carry.met, seen)
             # as long as there is room for all, they stay in order: then no later choice hangs on
             # the last digit of a mass
-            is_met = both.log_mass > -jnp.inf
+            is_met, by_mass = both.log_mass > -jnp.inf, best_first(both)
             order = jnp.where(
-                carry.number < self.num_rounds, jnp.argsort(~is_met, stable=True), best_first(both)
+                carry.number < self.num_rounds, jnp.argsort(~is_met, stable=True), by_mass
             )
             met = jax.tree.map(lambda leaf: leaf[order[: self._num_met()]], both)
             is_new &= seen.log_mass > jnp.max(met.log_mass) - WORTH_MORE
@@ -196,6 +184,16 @@ class climbing_pilot:
             chosen = systematic(best_key, log_rank(clipped), self.num_chains)
             best = jax.tree.map(lambda leaf: leaf[chosen], clipped)
             unit = _geometric_mean(best.deviation)
+            heaviest = by_mass[:NUM_EXPLAINING]
+            known = jax.tree.map(
+                lambda some, all_of: jnp.where(
+                    carry.number + 1 < self.num_rounds,
+                    thinned_to(NUM_EXPLAINING, some),
+                    all_of[heaviest],
+                ),
+                best,
+                both,
+            )
             last_new = jnp.where(jnp.any(is_new), carry.num_tried, carry.last_new)
             return carry._replace(
                 number=carry.number + 1,
@@ -203,6 +201,7 @@ class climbing_pilot:
                 reference=jnp.where(carry.number == 0, unit, carry.reference),
                 met=met,
                 best=best,
+                known=known,
                 last_new=last_new,
                 runaway=runaway,
                 num_nonfinite=carry.num_nonfinite + jnp.sum(bad, dtype=jnp.int32),
@@ -210,7 +209,6 @@ class climbing_pilot:
 
         def looked(carry: _Search) -> _Search:
             """Blocks of candidates, until one is notable or the search has gone on long enough."""
-            known_modes = explaining(carry)
             further = 2.0 ** (0.5 * min(max(dim, WAITS[0]), WAITS[1])) * carry.last_new
 
             def is_wanted(now: _Search) -> Array:
@@ -226,7 +224,7 @@ class climbing_pilot:
                     key,
                     logdensity_fn,
                     now.best,
-                    known_modes,
+                    now.known,
                     now.unit,
                     now.reference,
                     num_new=self._num_new(),
@@ -263,6 +261,7 @@ class climbing_pilot:
             reference=guess,
             met=nothing(self._num_met()),
             best=nothing(self.num_chains),
+            known=nothing(NUM_EXPLAINING),
             num_tried=zero,
             num_blocks=zero,
             last_new=zero,
@@ -301,7 +300,7 @@ class climbing_pilot:
             _laplace(*(thinned_to(NUM_LAPLACE, one) for one in (begin.x, begin.slope, limited))),
             Injected(
                 jnp.where(covered(points, begin, width, end.reference), jnp.inf, end.log_excess),
-                log_overlap(explaining(end), begin, width, end.reference),
+                log_overlap(end.known, begin, width, end.reference),
                 end.reference,
                 width,
             ),
