@@ -33,6 +33,7 @@ STEPS = {
     "speed": ("speed.speed",),
     "calibration": ("accuracy.calibration",),
     "random_mixtures": ("accuracy.random_mixtures",),
+    "detection": ("accuracy.detection",),
     "blind_spot": ("accuracy.blind_spot",),
     "light_modes": ("accuracy.light_modes",),
     "ablations": ("design.ablations",),

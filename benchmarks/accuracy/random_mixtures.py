@@ -173,7 +173,7 @@ def cells(record):
         " ".join(map(str, missed)) if missed.any() else "none",
         f"{mean('mass_missed'):.2f}" if missed.any() else "0",
         ", ".join(flagged),
-        f"{np.median([one['detection_limit'] for one in runs]):.2f}",
+        f"{np.median([one['detection_limit'] or np.inf for one in runs]):.2f}",
         f"{mean('total_evals') / 1e3:,.0f}k ({most / 1e3:,.0f}k)",
     ]
 
