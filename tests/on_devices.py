@@ -53,13 +53,9 @@ def mesh_of(axes):
 
 
 def draws_of(mesh=None):
-    """Seven ensembles in chunks of four: the last is one short of the devices.
-
-    Without a pilot: where a climb ends may hang on rounding, which differs between programs.
-    """
-    plan = rj.plan(dim=2, num_samples=448, num_replicates=1, method=POOLED)
-    options = {"data": DATA, "chunk_size": 256, "mesh": mesh}
-    return run_plan(jax.random.key(0), density, jnp.zeros(2), 448, plan, **options)
+    """Seven ensembles in chunks of four: the last is one short of the devices."""
+    options = {"data": DATA, "method": POOLED, "num_replicates": 1, "mesh": mesh}
+    return rj.sample(jax.random.key(0), density, jnp.zeros(2), 448, chunk_size=256, **options)
 
 
 def known_draws_of(name, mesh=None):

@@ -170,6 +170,8 @@ NUM_EXPLAINING = 64
 """Points whose Gaussians explain the density of candidates, at most."""
 NOTABLE = 3.0
 """Excess of the log density over what is explained that makes a candidate notable."""
+ROUGH = 1e-4
+"""Relative error of the curvature that explains: far outside, rounding alone is many nats."""
 UNNOTABLE = -1e30
 """Score of a candidate that is not notable: it wins only if no other candidate is."""
 OCTAVES = (0.0, 1.0)
@@ -357,21 +359,23 @@ def propose_starts(
         one.reshape(num_new, -1) for one in (value, log_explained(explaining, tries))
     )
     is_finite = jnp.isfinite(value)
-    excess = jnp.where(is_finite, value - explained, -jnp.inf)
     is_by_excess = number[:, None] % 2 == 0
+    # log density from which on a candidate is notable: the explanation has an error of its own
+    noticed = explained + NOTABLE + ROUGH * (jnp.max(explaining.value) - explained)
+    excess = jnp.where(is_finite, value - noticed, -jnp.inf)
+    is_notable = excess > 0
     # without a notable one the first wins: differences of explained values are rounding
     unnotable = jnp.where(is_finite, UNNOTABLE, -jnp.inf)
-    score = jnp.where(excess > NOTABLE, jnp.where(is_by_excess, excess, value), unnotable)
+    score = jnp.where(is_notable, jnp.where(is_by_excess, excess, value), unnotable)
     winner = jnp.argmax(score, axis=1)[:, None]
     chosen = jnp.take_along_axis(tries.reshape(num_new, -1, dim), winner[:, :, None], axis=1)[:, 0]
     fallback = thinned_to(num_new, best.x)
-    # log density at which a candidate would have been climbed from
+    # log density from which on it would have won
     best_score = jnp.take_along_axis(score, winner, axis=1)
-    noticed = explained + NOTABLE
-    wins = jnp.where(is_by_excess, explained + best_score, best_score)
+    wins = jnp.where(is_by_excess, noticed + best_score, best_score)
     return Proposal(
         jnp.where(jnp.any(is_finite, axis=1)[:, None], chosen, fallback),
-        jnp.sum(jnp.any(excess > NOTABLE, axis=1), dtype=jnp.int32),
+        jnp.sum(jnp.any(is_notable, axis=1), dtype=jnp.int32),
         jnp.sum(~is_finite, dtype=jnp.int32),
         log_excess_of_injected(
             tries, jnp.maximum(noticed, wins).reshape(-1), best, unit, reference

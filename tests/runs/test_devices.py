@@ -119,9 +119,8 @@ def test_two_processes_give_the_draws_of_one(alone, tmp_path):
     ],
 )
 def test_meshes_that_are_none(mesh, error, words):
-    options = {"data": DATA, "method": POOLED, "mesh": mesh}
     with pytest.raises(error) as caught:
-        rj.sample(jax.random.key(0), density, jnp.zeros(2), 64, **options)
+        draws_of(mesh)
     text = str(caught.value)
     assert all(word in text for word in words), text
     assert "jax.make_mesh(" in text and "AxisType.Auto" in text
