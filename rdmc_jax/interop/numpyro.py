@@ -56,8 +56,14 @@ def _bound(
 
     def initial(rng_key: PRNGKey, data: Any) -> Any:
         args, kwargs = arguments(data)
+        # no gradient here: it would be taken one operation at a time, and compile a hundred of them
         return initialize_model(
-            rng_key, model, dynamic_args=True, model_args=args, model_kwargs=kwargs
+            rng_key,
+            model,
+            dynamic_args=True,
+            model_args=args,
+            model_kwargs=kwargs,
+            validate_grad=False,
         )
 
     made: dict[str, Any] = {}
@@ -83,12 +89,14 @@ def _refuse_discrete(
 ) -> None:
     from numpyro import handlers
 
-    trace = handlers.trace(handlers.seed(model, rng_key)).get_trace(*args, **kwargs)
-    names = [
-        name
-        for name, site in trace.items()
-        if site["type"] == "sample" and not site["is_observed"] and site["fn"].support.is_discrete
-    ]
+    names: list[str] = []
+
+    def traced(key: PRNGKey) -> None:
+        trace = handlers.trace(handlers.seed(model, key)).get_trace(*args, **kwargs)
+        latent = [s for s in trace.values() if s["type"] == "sample" and not s["is_observed"]]
+        names.extend(s["name"] for s in latent if s["fn"].support.is_discrete)
+
+    jax.eval_shape(traced, rng_key)
     if names:
         raise ValueError(
             f"the model has discrete latent sites {names}, but reverse diffusion needs continuous "

@@ -5,6 +5,8 @@ only one search saw says how much none has seen (Good 1953, Biometrika 40). Pool
 any draw that is reported, so weights stay exact with the joined pool.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -80,9 +82,8 @@ def _squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _inside(own: Preparation, other: Preparation) -> Array:
     """Express the points of another pool in the own coordinates."""
-    location, scale = jnp.asarray(other.location), jnp.asarray(other.scale)
-    x = from_standard(location, scale, jnp.asarray(other.pool.position))
-    return to_standard(jnp.asarray(own.location), jnp.asarray(own.scale), x)
+    x = from_standard(other.location, other.scale, other.pool.position)
+    return to_standard(own.location, own.scale, x)
 
 
 def joined_pool(own: Preparation, others: list[Preparation]) -> Preparation:
@@ -99,11 +100,11 @@ def joined_pool(own: Preparation, others: list[Preparation]) -> Preparation:
     for one, low, high in zip(others, bounds[:-1], bounds[1:], strict=True):
         count = one.pool.position.shape[0]
         chosen = np.arange(high - low) * count // (high - low)
-        weight = _shares_of(jnp.asarray(one.pool.log_weight)[chosen])
-        place = jnp.asarray(_inside(own, one))[chosen]
-        parts.append((place, weight, jnp.asarray(one.pool.source)[chosen]))
-    position, log_weight, source = (jnp.concatenate(leaves) for leaves in zip(*parts, strict=True))
-    joined = own.pool._replace(position=position, log_weight=log_weight, source=source)
+        weight = _shares_of(np.asarray(one.pool.log_weight)[chosen])
+        place = np.asarray(_inside(own, one))[chosen]
+        parts.append((place, weight, np.asarray(one.pool.source)[chosen]))
+    leaves: list[Any] = [np.concatenate(part) for part in zip(*parts, strict=True)]
+    joined = own.pool._replace(position=leaves[0], log_weight=leaves[1], source=leaves[2])
     if own.pool.laplace is not None:
         joined = joined._replace(laplace=_joined_laplace(own, others))
     return own._replace(pool=jax.device_get(joined))
@@ -119,16 +120,16 @@ def _joined_laplace(own: Preparation, others: list[Preparation]) -> Laplace:
         assert one.pool.laplace is not None
         count = one.pool.laplace.mean.shape[0]
         chosen = np.arange(high - low) * count // (high - low)
-        mean, factor = (jnp.asarray(leaf)[chosen] for leaf in one.pool.laplace)
+        mean, factor = (np.asarray(leaf)[chosen] for leaf in one.pool.laplace)
         mean = to_standard(own.location, own.scale, from_standard(one.location, one.scale, mean))
         factor = factors_to_standard(own.scale, factors_from_standard(one.scale, factor))
         parts.append(Laplace(mean, factor))
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
+@jax.jit
 def _shares_of(log_weight: Array) -> Array:
     """Log weights that sum to one, or none where no point has weight."""
-    log_weight = jnp.asarray(log_weight)
     shares = jax.nn.log_softmax(log_weight)
     return jnp.where(jnp.any(jnp.isfinite(log_weight)), shares, -jnp.inf)
 

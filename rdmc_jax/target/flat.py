@@ -196,12 +196,14 @@ def log_det(scale: Array) -> Array:
     return jnp.sum(jnp.log(scale)) if scale.ndim == 1 else jnp.linalg.slogdet(scale)[1]
 
 
+@jax.jit
 def from_standard(location: Array, scale: Array, u: Array) -> Array:
     """``x = location + scale u`` for each row of ``u``; ``scale`` is a diagonal or a matrix."""
     spread = u * scale[None, :] if scale.ndim == 1 else jnp.matmul(u, scale.T, precision=EXACT)
     return location[None, :] + spread
 
 
+@jax.jit
 def to_standard(location: Array, scale: Array, x: Array) -> Array:
     """``u = scale^{-1} (x - location)`` for each row of ``x``: the inverse of `from_standard`."""
     offset = x - location[None, :]
@@ -212,6 +214,7 @@ def to_standard(location: Array, scale: Array, x: Array) -> Array:
     return jnp.linalg.solve(scale / unit[:, None], (offset / unit[None, :]).T).T
 
 
+@jax.jit
 def factors_to_standard(scale: Array, factor: Array) -> Array:
     """``scale^{-1} A`` for each of the factors of covariances ``A Aᵀ``.
 
@@ -230,6 +233,7 @@ def factors_to_standard(scale: Array, factor: Array) -> Array:
     return jnp.swapaxes(moved.reshape(factor.shape), 1, 2)
 
 
+@jax.jit
 def factors_from_standard(scale: Array, factor: Array) -> Array:
     """``scale A``: the inverse of `factors_to_standard`."""
     if scale.ndim == 1:
