@@ -184,23 +184,22 @@ NUM_POINTS = 64
 """Points around the position at which the gradient is evaluated."""
 
 
-def _slopes(
-    logdensity_fn: LogDensityFn, position: ArrayTree, data: Any
-) -> tuple[Array, Array, Array]:
-    """Value, size of the gradient and one Hessian product at points around the position."""
+def _slopes(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any) -> tuple[Array, Array]:
+    """Value and size of the gradient at points around the position."""
     flat = bind(logdensity_fn, position, data)
     dim, dtype = flat.position.shape[0], flat.position.dtype
     octave = jnp.linspace(-8.0, 4.0, NUM_POINTS, dtype=dtype)
     noise = jax.random.normal(jax.random.key(0), (NUM_POINTS, dim), dtype)
     offsets = 2.0 ** octave[:, None] * (1 + jnp.abs(flat.position))[None, :] * noise
+    value, slope = jax.vmap(jax.value_and_grad(flat.logdensity_fn))(flat.position[None] + offsets)
+    return value, jnp.max(jnp.abs(slope), axis=1)
+
+
+def _hessian_product(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any) -> Array:
+    """What the pilot measures curvature by; it is traced only, as compiling it takes a second."""
+    flat = bind(logdensity_fn, position, data)
     gradient = jax.grad(flat.logdensity_fn)
-
-    def one(x: Array, v: Array) -> tuple[Array, Array, Array]:
-        # the pilot measures curvature where its climbs end
-        product = jax.grad(lambda y: jnp.vdot(gradient(y), v))(x)
-        return flat.logdensity_fn(x), jnp.max(jnp.abs(gradient(x))), jnp.sum(product)
-
-    return jax.vmap(one)(flat.position[None, :] + offsets, noise)
+    return jax.vmap(jax.grad(lambda x: jnp.sum(gradient(x))))(flat.position[None])
 
 
 _slopes_at = compiled(_slopes)
@@ -209,7 +208,7 @@ _slopes_at = compiled(_slopes)
 @compiled
 def _slopes_of_many(
     logdensity_fn: LogDensityFn, position: ArrayTree, data: Any
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, Array]:
     return jax.lax.map(lambda one: _slopes(logdensity_fn, position, one), data)
 
 
@@ -241,7 +240,7 @@ def has_gradient(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any = N
     >>> has_gradient(lambda x: -jnp.floor(jnp.sum(x**2)), jnp.zeros(2))
     False
     """
-    return _any_slope(_slopes_at, logdensity_fn, position, data)
+    return _any_slope(_slopes_at, logdensity_fn, position, data, data)
 
 
 def any_has_gradient(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any) -> bool:
@@ -259,21 +258,24 @@ def any_has_gradient(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any
     Returns:
         Whether any of them has a gradient.
     """
-    return _any_slope(_slopes_of_many, logdensity_fn, position, data)
+    first = jax.tree.map(lambda leaf: leaf[0], data)
+    return _any_slope(_slopes_of_many, logdensity_fn, position, data, first)
 
 
 def _any_slope(
-    at: compiled[..., tuple[Array, Array, Array]],
+    at: compiled[..., tuple[Array, Array]],
     logdensity_fn: LogDensityFn,
     position: ArrayTree,
     data: Any,
+    one_data: Any,
 ) -> bool:
     try:
         at.trace(logdensity_fn, position, data)
+        jax.eval_shape(lambda x: _hessian_product(logdensity_fn, x, one_data), position)
     except Exception:  # the density evaluates, so what is raised comes from its derivatives
         return False
     # what goes wrong when it runs (memory, a callback) says nothing about gradients
-    value, slope, _ = map(np.asarray, at(logdensity_fn, position, data))
+    value, slope = map(np.asarray, at(logdensity_fn, position, data))
     return not all(
         _is_flat(*one)
         for one in zip(value.reshape(-1, NUM_POINTS), slope.reshape(-1, NUM_POINTS), strict=True)

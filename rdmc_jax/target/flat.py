@@ -151,10 +151,12 @@ def bind(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any = None) -> 
     """The density as a guarded function of one flat array; checks nothing (see `flatten`)."""
     flat, unravel = ravel_pytree(jax.tree.map(jnp.asarray, position))
 
-    def fn(x: Array) -> Array:
+    # as a program of its own it is traced once, not at each of the twenty places that call it
+    @jax.jit
+    def value(x: Array, data: Any) -> Array:
         return jnp.asarray(_call(logdensity_fn, unravel(x), data)).astype(x.dtype)
 
-    return Flat(guarded(fn), flat, unravel)
+    return Flat(guarded(lambda x: value(x, data)), flat, unravel)
 
 
 def flatten(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any = None) -> Flat:

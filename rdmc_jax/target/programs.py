@@ -24,8 +24,11 @@ T = TypeVar("T")
 
 @functools.cache
 def compiler_options() -> dict[str, Any] | None:
-    """Options of all programs here: `QUICK` on CPUs, if this jaxlib has these options."""
-    if jax.default_backend() != "cpu":
+    """Options of all programs here: `QUICK` on CPUs, if this jaxlib has these options.
+
+    None where the user asks JAX for less optimisation still, as options of a program would win.
+    """
+    if jax.default_backend() != "cpu" or jax.config.read("jax_disable_most_optimizations"):
         return None
     try:
         jax.jit(lambda x: x, compiler_options=QUICK)(0.0)
