@@ -195,6 +195,7 @@ def _slopes(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any) -> tupl
     return value, jnp.max(jnp.abs(slope), axis=1)
 
 
+@compiled
 def _hessian_product(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any) -> Array:
     """What the pilot measures curvature by; it is traced only, as compiling it takes a second."""
     flat = bind(logdensity_fn, position, data)
@@ -271,7 +272,7 @@ def _any_slope(
 ) -> bool:
     try:
         at.trace(logdensity_fn, position, data)
-        jax.eval_shape(lambda x: _hessian_product(logdensity_fn, x, one_data), position)
+        _hessian_product.trace(logdensity_fn, position, one_data)
     except Exception:  # the density evaluates, so what is raised comes from its derivatives
         return False
     # what goes wrong when it runs (memory, a callback) says nothing about gradients
