@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from ..diffusion.kde import squared_distance
@@ -21,6 +22,7 @@ from ..target.flat import EXACT
 from ..types import Array, LogDensityFn, PRNGKey
 from .curvature import Curvature, curvature, deviations, factor, half_log_det, squared_length
 from .pool import deviation_of
+from .symmetry import images
 
 NUM_SHRINKS = 8
 """Lengths of an offset that are tried, each a quarter of the one before."""
@@ -180,6 +182,8 @@ FAR_OCTAVES = (2.0, 8.0)
 """The same for an eighth of the starts: the points met may be one narrow mode of several."""
 GOLDEN = 0.6180339887
 """Fractions of its multiples fill the unit interval evenly, so octaves need no random numbers."""
+IMAGED = 16
+"""Candidates of which one is an image of a point met, see `symmetry.images`."""
 FEW, NUMBERS = 128, 2**16
 """Candidates that each start may have in any dimension, and, beyond that number, coordinates that
 the candidates of one start may have together. More would need more memory than an ensemble does, in
@@ -322,13 +326,15 @@ def propose_starts(
     *,
     num_new: int,
     num_candidates: int,
+    exchanges: np.ndarray | None = None,
 ) -> Proposal:
     """New starts where the density exceeds what the Gaussians of the points met explain.
 
     Candidates are Gaussian around the mean of ``best``, with one deviation for all coordinates in
     units of their typical widths: two or three modes say nothing of the directions in which
-    others lie. Each start is one of ``num_candidates``: by turns the one of largest excess, and
-    the highest of those with a notable excess.
+    others lie. One in `IMAGED` is an image of a point met. Each start is one of
+    ``num_candidates``: by turns the one of largest excess, and the highest of those with a notable
+    excess.
 
     Args:
         rng_key: key.
@@ -339,6 +345,7 @@ def propose_starts(
         reference: the same when the search began: injected modes have the same widths throughout.
         num_new: number of starts.
         num_candidates: candidates for each of them.
+        exchanges: of the coordinates of the user's PyTree, see `symmetry.tree_exchanges`.
 
     Returns:
         `Proposal`.
@@ -351,9 +358,13 @@ def propose_starts(
         jnp.where(is_far, far, near) for near, far in zip(OCTAVES, FAR_OCTAVES, strict=True)
     )
     octave = low + (high - low) * (number * GOLDEN % 1.0).astype(dtype)
-    noise = jax.random.normal(rng_key, (num_new, num_candidates, dim), dtype)
+    noise_key, image_key = jax.random.split(rng_key)
+    noise = jax.random.normal(noise_key, (num_new, num_candidates, dim), dtype)
     z = ((2.0**octave * breadth)[:, None, None] * noise).reshape(-1, dim)
-    tries = center[None] + unit[None] * z
+    tries = (center[None] + unit[None] * z).reshape(num_new, num_candidates, dim)
+    num_images = -(-num_candidates // IMAGED)
+    image = images(image_key, best.x, exchanges, num_new * num_images)
+    tries = tries.at[:, :num_images].set(image.reshape(num_new, num_images, dim)).reshape(-1, dim)
     value = jax.lax.map(logdensity_fn, tries, batch_size=divisor(len(tries), SIDE_BY_SIDE))
     value, explained = (
         one.reshape(num_new, -1) for one in (value, log_explained(explaining, tries))

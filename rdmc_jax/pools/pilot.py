@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ..montecarlo.kernels import ChainState, mala, random_walk
 from ..montecarlo.resampling import systematic
@@ -89,9 +90,11 @@ class Pilot(NamedTuple):
     runaway: Runaway | None = None  # where the density does not fall off
 
 
-PilotFn = Callable[[PRNGKey, LogDensityFn, Array, Array | None], Pilot]
-"""``(rng_key, logdensity_fn, position, known) -> Pilot``: a guarded density on flat arrays, a first
-guess of shape (dim,) that may be far off, points that the user knows, (num_known, dim), or None."""
+PilotFn = Callable[[PRNGKey, LogDensityFn, Array, Array | None, np.ndarray], Pilot]
+"""``(rng_key, logdensity_fn, position, known, exchanges) -> Pilot``: a guarded density on flat
+arrays, a first guess of shape (dim,) that may be far off, points that the user knows, (num_known,
+dim), or None, and the coordinates after each of the exchanges that the user's PyTree suggests,
+(num_exchanges, dim), see `symmetry.tree_exchanges`."""
 
 
 @record
@@ -127,7 +130,12 @@ class climbing_pilot:
     num_steps: int = 48
 
     def __call__(
-        self, rng_key: PRNGKey, logdensity_fn: LogDensityFn, position: Array, known: Array | None
+        self,
+        rng_key: PRNGKey,
+        logdensity_fn: LogDensityFn,
+        position: Array,
+        known: Array | None,
+        exchanges: np.ndarray | None = None,
     ) -> Pilot:
         """Find location, scale and points; the arguments are those of a `PilotFn`."""
         dim, dtype = position.shape[0], position.dtype
@@ -229,6 +237,7 @@ class climbing_pilot:
                     now.reference,
                     num_new=self._num_new(),
                     num_candidates=affordable(self.num_candidates, dim),
+                    exchanges=exchanges,
                 )
                 again = thinned_to(self.num_starts - self._num_new(), now.best.x)
                 return now._replace(
@@ -461,7 +470,12 @@ class gradient_free_pilot:
     max_rounds: int = 40
 
     def __call__(
-        self, rng_key: PRNGKey, logdensity_fn: LogDensityFn, position: Array, known: Array | None
+        self,
+        rng_key: PRNGKey,
+        logdensity_fn: LogDensityFn,
+        position: Array,
+        known: Array | None,
+        exchanges: np.ndarray | None = None,
     ) -> Pilot:
         """Find location, scale and points; the arguments are those of a `PilotFn`."""
         options = Tempering(random_walk, 0.3, self.num_steps, self.max_rounds, 3)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from ..pools.pilot import PilotFn
 from ..pools.pool import as_known, fixed_pool
+from ..pools.symmetry import tree_exchanges
 from ..target.flat import (
     bind,
     factors_to_standard,
@@ -122,7 +123,8 @@ def prepare(
         none = jnp.zeros((2,), dtype)  # not nan: processes compare what they are given
         return Preparation(jnp.zeros(dim, dtype), jnp.ones(dim, dtype), pool, none)
     pilot_key, pool_key = jax.random.split(rng_key)
-    found = pilot(pilot_key, flat.logdensity_fn, flat.position, known_flat)
+    exchanges = tree_exchanges(position)
+    found = pilot(pilot_key, flat.logdensity_fn, flat.position, known_flat, exchanges)
     points, log_weight = found.points, jnp.where(jnp.isfinite(found.logdensity), 0.0, -jnp.inf)
     if known_flat is not None:
         points = jnp.concatenate([points, known_flat])

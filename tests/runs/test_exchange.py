@@ -222,9 +222,9 @@ def test_a_run_is_right_if_one_replicate_saw_everything():
             assert abs(right - 2 / 3) < 4 * np.sqrt(2 / 9 / 256)
 
 
-def counting_pilot(rng_key, logdensity_fn, position, known):
+def counting_pilot(*arguments):
     """`pilot_of_one_side`, for 512 evaluations."""
-    found = pilot_of_one_side(rng_key, logdensity_fn, position, known)
+    found = pilot_of_one_side(*arguments)
     return found._replace(num_evals=Evaluations(jnp.asarray(512), jnp.asarray(0)))
 
 
