@@ -185,7 +185,7 @@ def test_points_without_weight_are_not_seen():
     assert missing_share([blind], seeing) > 0.4 and missing_share([seeing], blind) == 0.0
 
 
-def pilot_of_one_side(rng_key, logdensity_fn, position, known):
+def pilot_of_one_side(rng_key, logdensity_fn, position, known, exchanges):
     """Sees both modes, or by half the keys the left one only."""
     side_key, point_key = jax.random.split(rng_key)
     sees_both = jax.random.bernoulli(side_key)
