@@ -15,8 +15,11 @@ from benchmarks.accuracy import (
     blind_spot,
     calibration,
     detection,
+    drift,
     light_modes,
+    posteriors,
     random_mixtures,
+    repeated,
     tolerance,
 )
 from benchmarks.comparison import equal_error, losses, price, separation, work_precision
@@ -70,6 +73,9 @@ TABLES = {
         "calibration": records_of(calibration.table),
         "random_mixtures": records_of(random_mixtures.table),
         "detection": records_of(detection.table),
+        "repeated": records_of(repeated.table),
+        "posteriors": records_of(posteriors.table),
+        "drift": records_of(drift.table),
         "blind_spot": records_of(blind_spot.table),
         "light_modes": records_of(light_modes.table),
     },

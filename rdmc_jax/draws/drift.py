@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..montecarlo.resampling import systematic
+from ..montecarlo.resampling import comb
 from ..target.flat import bind, ravel_ensemble
 from ..target.programs import compiled
 from ..types import Array, ArrayTree, Finding, LogDensityFn, PRNGKey
@@ -137,23 +137,26 @@ def drift(
             "the drift test evaluates the density, which these draws do not have (they were loaded "
             "or made by hand). Call check() without thorough=True, or sample() again."
         )
-    x = ravel_ensemble(position)
     weight = np.asarray(jax.nn.softmax(jnp.asarray(log_weight)), np.float64)
     num = int(min(NUM_MOVED, 2 / np.max(weight))) if np.max(weight) > 0 else 0
     if num < 2 * NUM_EXTREME:
         return []  # R103 says that there are too few effective draws
     choose_key, move_key = jax.random.split(rng_key)
-    x = x[systematic(choose_key, jnp.asarray(log_weight), num)]
-    example = jax.tree.map(lambda leaf: leaf[0], position)
-    y, before, after = jax.device_get(
-        _moved(move_key, density.logdensity_fn, example, density.data, x, num_steps=num_steps)
+    chosen = comb(weight, num, float(jax.random.uniform(choose_key)))
+    x = np.asarray(ravel_ensemble(position))[chosen]
+    # always as many, so that nothing is compiled again: repeats are moved and not counted
+    repeated = x[np.arange(NUM_MOVED) % num]
+    example = jax.tree.map(lambda leaf: np.asarray(leaf)[0], position)
+    moved = _moved(
+        move_key, density.logdensity_fn, example, density.data, repeated, num_steps=num_steps
     )
-    middle = np.mean(np.asarray(x), axis=0)
+    y, before, after = (leaf[:num] for leaf in jax.device_get(moved))
+    middle = np.mean(x, axis=0)
 
     def values(value: np.ndarray, point: np.ndarray) -> np.ndarray:
         return np.concatenate([value[:, None], point, np.abs(point - middle)], axis=1)
 
-    counts = num_moved_among_extremes(values(before, np.asarray(x)), values(after, y))
+    counts = num_moved_among_extremes(values(before, x), values(after, y))
     if np.max(counts) < NUM_EXTREME:
         return []
     side, number = np.unravel_index(np.argmax(counts), counts.shape)
