@@ -64,6 +64,22 @@ def test_few_effective_draws_are_left_alone_and_a_density_is_needed():
         drift(jax.random.key(0), loaded, x, jnp.zeros(NUM))
 
 
+def test_fewer_effective_draws_compile_nothing():
+    traced = []
+
+    class Normal:
+        @staticmethod
+        def logdensity_fn(x):
+            traced.append(x)
+            return -0.5 * jnp.sum(x**2)
+
+    x = jax.random.normal(jax.random.key(0), (NUM, 2))
+    assert found(Normal, x, 0) == []
+    first = len(traced)
+    heavy = jnp.where(jnp.arange(NUM) == 0, jnp.log(20.0), 0.0)  # 202 draws are moved
+    assert found(Normal, x, 1, heavy) == [] and len(traced) == first > 0
+
+
 @pytest.mark.one_program
 def test_a_thorough_check_of_a_healthy_run_finds_nothing(gaussian_draws):
     assert gaussian_draws.check(thorough=True) == []
