@@ -33,6 +33,10 @@ STEPS = {
     "speed": ("speed.speed",),
     "calibration": ("accuracy.calibration",),
     "random_mixtures": ("accuracy.random_mixtures",),
+    "random_mixtures_1e7": (
+        "accuracy.random_mixtures",
+        *("--dims", "15", "--ratios", "4", "--search-evals", "1e7"),
+    ),
     "detection": ("accuracy.detection",),
     "repeated": ("accuracy.repeated",),
     "posteriors": ("accuracy.posteriors",),

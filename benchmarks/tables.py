@@ -72,6 +72,7 @@ TABLES = {
         "tolerance_10000": records_of(tolerance.table),
         "calibration": records_of(calibration.table),
         "random_mixtures": records_of(random_mixtures.table),
+        "random_mixtures_1e7": records_of(random_mixtures.table),
         "detection": records_of(detection.table),
         "repeated": records_of(repeated.table),
         "posteriors": records_of(posteriors.table),
