@@ -107,7 +107,9 @@ class climbing_pilot:
         num_starts: points that climb in each round.
         num_iterations: L-BFGS iterations of each, one value and gradient each.
         num_candidates: candidates for each start of a later round; the one that known modes
-            explain least is taken. Fewer in more than 128 dimensions, see `mode_search.affordable`.
+            explain least is taken. One in sixteen is an image of a point met, under an exchange or
+            a reflection (`symmetry.images`). Fewer in more than 128 dimensions, see
+            `mode_search.affordable`.
         least_evals: evaluations up to which blocks of candidates go on after the rounds.
         most_evals: the same as long as the last mode was met lately; it counts if it has a
             hundredth of the largest mass and lies behind a valley. In ``dim`` dimensions the search

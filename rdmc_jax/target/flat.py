@@ -151,12 +151,10 @@ def bind(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any = None) -> 
     """The density as a guarded function of one flat array; checks nothing (see `flatten`)."""
     flat, unravel = ravel_pytree(jax.tree.map(jnp.asarray, position))
 
-    # as a program of its own it is traced once, not at each of the twenty places that call it
-    @jax.jit
-    def value(x: Array, data: Any) -> Array:
+    def fn(x: Array) -> Array:
         return jnp.asarray(_call(logdensity_fn, unravel(x), data)).astype(x.dtype)
 
-    return Flat(guarded(lambda x: value(x, data)), flat, unravel)
+    return Flat(guarded(fn), flat, unravel)
 
 
 def flatten(logdensity_fn: LogDensityFn, position: ArrayTree, data: Any = None) -> Flat:
