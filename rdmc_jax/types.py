@@ -156,7 +156,7 @@ class Laplace(NamedTuple):
 
 
 class Injected(NamedTuple):
-    """What a search would have seen of hypothetical modes; `mode_search.log_excess_of_injected`."""
+    """What a search would have seen of hypothetical modes; `injection.log_excess_of_injected`."""
 
     log_excess: Array  # (num_modes, num_widths); infinite where draws have the mass anyway
     log_overlap: Array  # (num_modes, num_widths) of the Gaussians at modes met over them

@@ -7,7 +7,8 @@ the mode's own width, in units of the typical width that the run met, and with i
 that the run saw. The wide modes that it met explain the density, so these numbers are what a user
 would know. Modes are put into bins of the predicted probability; each row has the mean of the
 predictions, the share of the modes that are in the draws (a tenth of their weight at least), and
-how far these differ in standard errors of as many independent trials with the predicted odds.
+how far these differ in standard errors of as many independent trials with the predicted odds. A
+last line says how many of the runs that missed a mode have a finding.
 
 Usage: python -m benchmarks.accuracy.detection [--dims 5,8,12,15,20] [--ratios 2,3,4,6,8]
 [--mixtures 8] [--first-seed 500] [--num-samples 2000] [--output benchmarks/results/detection.json]
@@ -31,6 +32,7 @@ from benchmarks.accuracy.random_mixtures import (
     modes_of,
 )
 from benchmarks.harness.report import environment, line, markdown, write
+from rdmc_jax.draws.detection import PROBABILITY
 
 BINS = (0.0, 0.1, 0.3, 0.6, 0.9, 1.0)
 SHARE = 1 / NUM_MODES
@@ -73,11 +75,27 @@ def cells(low, high, predicted, is_found):
     return [name, str(count), f"{mean:.3f}", f"{found:.3f}", gap]
 
 
+def missed(records):
+    """Whether the runs that missed a mode say so."""
+    runs = [one for one in records if not all(one["is_found"])]
+    silent = [one for one in runs if not one["findings"]]
+
+    def is_coarse(one):
+        pairs = zip(one["predicted"], one["is_found"], strict=True)
+        return all(probability < PROBABILITY for probability, seen in pairs if not seen)
+
+    return (
+        f"{len(runs)} of {len(records)} runs missed a mode, {len(runs) - len(silent)} of these with "
+        f"a finding. In {sum(map(is_coarse, silent))} of the {len(silent)} others all modes missed were "
+        f"predicted to be seen with probability below {PROBABILITY:g}."
+    )
+
+
 def table(records):
     predicted = np.concatenate([one["predicted"] for one in records])
     is_found = np.concatenate([one["is_found"] for one in records])
     rows = [cells(*bounds, predicted, is_found) for bounds in itertools.pairwise(BINS)]
-    return markdown(COLUMNS, rows)
+    return f"{markdown(COLUMNS, rows)}\n\n{missed(records)}"
 
 
 def main():

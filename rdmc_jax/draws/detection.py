@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..pools.mode_search import WIDTHS
+from ..pools.injection import WIDTHS
 from ..types import Injected
 
 NEVER = 1e9

@@ -55,7 +55,7 @@ class Draws:
     inherited: tuple[Finding, ...] = ()  # findings about those
     detection: Detection | None = None  # of hypothetical modes; None: the pilot has no candidates
     runaway: Runaway | None = None  # climbs that ended where the density does not fall off
-    density: Density = Density()  # noqa: RUF009  (immutable)
+    density: Density = dataclasses.field(default_factory=Density)
 
     @property
     def num_samples(self) -> int:

@@ -25,7 +25,7 @@ NUM_MOVED, NUM_STEPS = 2000, 32
 """Draws that are moved, and steps of each."""
 NUM_EXTREME = 16
 """Extreme values of each function that are looked at. By chance all belong to moved points in one
-of 65,536 cases."""
+of 65,536 cases, for each function and side: in 100 dimensions in .6 % of all tests."""
 OCTAVES = (-8.0, 0.0)
 """Range of the length of a step over the difference of two draws, in powers of two."""
 

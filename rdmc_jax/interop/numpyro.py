@@ -96,7 +96,7 @@ def _refuse_discrete(
         latent = [s for s in trace.values() if s["type"] == "sample" and not s["is_observed"]]
         names.extend(s["name"] for s in latent if s["fn"].support.is_discrete)
 
-    jax.eval_shape(traced, rng_key)
+    jax.eval_shape(traced, rng_key)  # the supports are known without drawing anything
     if names:
         raise ValueError(
             f"the model has discrete latent sites {names}, but reverse diffusion needs continuous "

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..draws.detection import PROBABILITY
 from ..draws.draws import Draws
-from ..pools.mode_search import WIDTHS
+from ..pools.injection import WIDTHS
 from .figure import BLACK, COLOURS, GREY, bare, new_figure, plain_log_ticks
 
 if TYPE_CHECKING:

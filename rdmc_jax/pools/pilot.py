@@ -21,23 +21,26 @@ from ..montecarlo.kernels import ChainState, mala, random_walk
 from ..montecarlo.resampling import systematic
 from ..types import Array, Evaluations, Injected, Laplace, LogDensityFn, PRNGKey, Runaway, record
 from .curvature import average_factor, products_per_point
+from .injection import (
+    NUM_INJECTED,
+    WIDTHS,
+    covered,
+    log_excess_of_injected,
+    log_overlap,
+)
 from .mode_search import (
     LOOKS,
     NUM_EXPLAINING,
-    NUM_INJECTED,
     NUM_SHRINKS,
-    WIDTHS,
     LocalGaussian,
     affordable,
     best_first,
     clip_widths,
-    covered,
     divisor,
     judged,
     lbfgs_ascent,
     local_factor,
     local_gaussian,
-    log_overlap,
     log_rank,
     propose_starts,
     supported_point,
@@ -236,10 +239,12 @@ class climbing_pilot:
                     now.best,
                     now.known,
                     now.unit,
-                    now.reference,
                     num_new=self._num_new(),
                     num_candidates=affordable(self.num_candidates, dim),
                     exchanges=exchanges,
+                )
+                excess = log_excess_of_injected(
+                    found.tries, found.noticed, now.best, now.unit, now.reference
                 )
                 again = thinned_to(self.num_starts - self._num_new(), now.best.x)
                 return now._replace(
@@ -248,7 +253,7 @@ class climbing_pilot:
                     num_blocks=now.num_blocks + 1,
                     num_notable=found.num_notable,
                     num_nonfinite=now.num_nonfinite + found.num_nonfinite,
-                    log_excess=jnp.maximum(now.log_excess, found.log_excess),
+                    log_excess=jnp.maximum(now.log_excess, excess),
                 )
 
             return jax.lax.while_loop(is_wanted, block, carry._replace(num_notable=zero))

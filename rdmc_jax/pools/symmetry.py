@@ -124,7 +124,7 @@ def images(rng_key: PRNGKey, points: Array, exchanges: np.ndarray | None, count:
     x = points[(u[:, 0] * num_points).astype(jnp.int32)]
     order = jax.vmap(lambda one: exchanged(one, dim))(u[:, 1:6])
     if exchanges is not None and len(exchanges):
-        of_tree = jnp.asarray(exchanges)[(u[:, 1] * len(exchanges)).astype(jnp.int32)]
+        of_tree = jnp.asarray(exchanges)[(u[:, 8] * len(exchanges)).astype(jnp.int32)]
         order = jnp.where(u[:, 6:7] < 0.5, of_tree, order)
     signs = jax.vmap(lambda one: reflected(one, dim))(u[:, 1:4]).astype(points.dtype)
     swapped = jnp.take_along_axis(x, order, axis=1)

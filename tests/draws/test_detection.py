@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rdmc_jax.draws.detection import Detection
-from rdmc_jax.pools.mode_search import WIDTHS
+from rdmc_jax.pools.injection import WIDTHS
 from rdmc_jax.types import Injected
 
 NUM = 40

@@ -15,7 +15,7 @@ from rdmc_jax.draws.detection import Detection
 from rdmc_jax.montecarlo.weights import log_mean_exp, log_normalizer_error, pareto_tail
 from rdmc_jax.plots.figure import COLOURS
 from rdmc_jax.plots.weights import excess
-from rdmc_jax.pools.mode_search import WIDTHS
+from rdmc_jax.pools.injection import WIDTHS
 from rdmc_jax.samplers.sampler import StepInfo
 from rdmc_jax.types import Evaluations
 

@@ -13,19 +13,21 @@ from rdmc_jax.pools.curvature import (
     half_log_det,
     squared_length,
 )
+from rdmc_jax.pools.injection import (
+    NUM_INJECTED,
+    WIDTHS,
+    covered,
+    log_excess_of_injected,
+    log_overlap,
+)
 from rdmc_jax.pools.mode_search import (
     NOTABLE,
-    NUM_INJECTED,
     OCTAVES,
-    WIDTHS,
     best_first,
-    covered,
     judged,
     lbfgs_ascent,
     local_gaussian,
-    log_excess_of_injected,
     log_explained,
-    log_overlap,
     propose_starts,
 )
 from rdmc_jax.pools.pilot import climbing_pilot, gradient_free_pilot
@@ -122,7 +124,6 @@ def test_new_starts_favour_what_is_not_explained():
             two_gaussians,
             best,
             best,
-            jnp.ones(2),
             jnp.ones(2),
             num_new=1000,
             num_candidates=number,
