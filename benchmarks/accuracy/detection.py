@@ -86,8 +86,8 @@ def missed(records):
 
     return (
         f"{len(runs)} of {len(records)} runs missed a mode, {len(runs) - len(silent)} of these with "
-        f"a finding. In {sum(map(is_coarse, silent))} of the {len(silent)} others all modes missed were "
-        f"predicted to be seen with probability below {PROBABILITY:g}."
+        f"a finding. In {sum(map(is_coarse, silent))} of the {len(silent)} others all modes missed "
+        f"were predicted to be seen with probability below {PROBABILITY:g}."
     )
 
 
