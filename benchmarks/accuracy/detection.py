@@ -84,10 +84,11 @@ def missed(records):
         pairs = zip(one["predicted"], one["is_found"], strict=True)
         return all(probability < PROBABILITY for probability, seen in pairs if not seen)
 
+    num_flagged, num_coarse = len(runs) - len(silent), sum(map(is_coarse, silent))
     return (
-        f"{len(runs)} of {len(records)} runs missed a mode, {len(runs) - len(silent)} of these with "
-        f"a finding. In {sum(map(is_coarse, silent))} of the {len(silent)} others all modes missed "
-        f"were predicted to be seen with probability below {PROBABILITY:g}."
+        f"{len(runs)} of {len(records)} runs missed a mode, {num_flagged} of these with a finding. "
+        f"In {num_coarse} of the {len(silent)} others all modes missed were predicted to be seen "
+        f"with probability below {PROBABILITY:g}."
     )
 
 
